@@ -1,0 +1,181 @@
+"""The operations that networks are made of, each a forward pass and a vector–Jacobian product.
+
+Axes are (trials, batch, units). The measurement and the training run the same operations. Between two
+measured layers a network applies a *block*: a short sequence of linear map, norm and activation, possibly
+with a skip connection around it; `block_kinds` is the one place that says in which order.
+
+An operation's `forward(layer, x, scratch)` returns what it puts out and what its backward pass needs;
+`backward(layer, g, kept, gradient, out)` writes the parameter gradients and returns the gradient at x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from study.activations import Activation
+
+NORMS = ("none", "batch", "layer")
+NORM_POSITIONS = ("before", "after")
+SKIPS = ("none", "residual", "preactivation", "scaled")
+
+OperationKind = Literal["linear", "norm", "activation"]
+Kept = tuple[Tensor, ...]
+Scratch = Callable[[str, tuple[int, ...]], Tensor]
+
+
+def block_kinds(*, layer: int, norm: str, norm_position: str, skip: str) -> tuple[OperationKind, ...]:
+    """The operations of block `layer` (1 … L) in the order of the forward pass.
+
+    Layer 1 maps the input to the width: a linear map, and the activation where there is no skip. Blocks
+    2 … L carry norm and skip. `preactivation` is x + W φ(x), He et al. (2016); `residual` is x + φ(W x);
+    `scaled` is `preactivation` with its branch divided by √L.
+    """
+    has_norm = norm != "none" and layer > 1
+    if layer == 1:
+        return ("linear",) if skip != "none" else ("linear", "activation")
+    if not has_norm:
+        nonlinear: tuple[OperationKind, ...] = ("activation",)
+    elif norm_position == "before":
+        nonlinear = ("norm", "activation")
+    else:
+        nonlinear = ("activation", "norm")
+    if skip in ("preactivation", "scaled"):
+        return (*nonlinear, "linear")
+    return ("linear", *nonlinear)
+
+
+@dataclass
+class Layer:
+    """Parameters of one layer of all its trials, or their gradients. Norms have a scale and a shift."""
+
+    weight: Tensor  # (trials, fan_in, width)
+    bias: Tensor  # (trials, 1, width)
+    norm_scale: Tensor | None = None  # (trials, 1, width)
+    norm_shift: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that are there, in a fixed order."""
+        every = (self.weight, self.bias, self.norm_scale, self.norm_shift)
+        return [tensor for tensor in every if tensor is not None]
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Layer:
+        """A layer whose tensors are the function of these."""
+        optional = [None if t is None else function(t) for t in (self.norm_scale, self.norm_shift)]
+        return Layer(function(self.weight), function(self.bias), *optional)
+
+    def like(self, take: Callable[[str, tuple[int, ...]], Tensor]) -> Layer:
+        """A layer of tensors of these shapes, taken by name."""
+        named = {
+            name: take(name, tuple(tensor.shape)) for name, tensor in vars(self).items() if tensor is not None
+        }
+        return Layer(**named)
+
+
+@runtime_checkable
+class Operation(Protocol):
+    """One step of a block."""
+
+    @property
+    def kind(self) -> OperationKind:
+        """Which of the three it is."""
+
+    def forward(
+        self, layer: Layer, x: Tensor, scratch: Scratch, *, is_block_input: bool
+    ) -> tuple[Tensor, Kept]:
+        """What comes out, and what the backward pass needs; x may be overwritten unless it is the block's input."""
+
+    def backward(self, layer: Layer, g: Tensor, kept: Kept, gradient: Layer, out: Tensor | None) -> Tensor:
+        """The gradient at x, in `out` (None: not wanted by anybody, g comes back)."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """x @ W + b."""
+
+    kind: OperationKind = "linear"
+
+    def forward(
+        self, layer: Layer, x: Tensor, scratch: Scratch, *, is_block_input: bool
+    ) -> tuple[Tensor, Kept]:
+        out = scratch("linear", (*x.shape[:2], layer.weight.shape[2]))
+        return torch.baddbmm(layer.bias, x, layer.weight, out=out), (x,)
+
+    def backward(self, layer: Layer, g: Tensor, kept: Kept, gradient: Layer, out: Tensor | None) -> Tensor:
+        (x,) = kept
+        torch.bmm(x.transpose(1, 2), g, out=gradient.weight)
+        # A product with ones, not a sum: its bits do not depend on the number of trials beside.
+        torch.bmm(g.new_ones((1, 1, 1)).expand(len(g), 1, g.shape[1]), g, out=gradient.bias)
+        return g if out is None else torch.bmm(g, layer.weight.transpose(1, 2), out=out)
+
+
+@dataclass(frozen=True)
+class Nonlinearity:
+    """φ, elementwise."""
+
+    activation: Activation
+    kind: OperationKind = "activation"
+
+    def forward(
+        self, layer: Layer, x: Tensor, scratch: Scratch, *, is_block_input: bool
+    ) -> tuple[Tensor, Kept]:
+        overwrite = self.activation.in_place and not is_block_input
+        y = self.activation.value(x, x if overwrite else scratch("activation", tuple(x.shape)))
+        return y, (x, y)
+
+    def backward(self, layer: Layer, g: Tensor, kept: Kept, gradient: Layer, out: Tensor | None) -> Tensor:
+        x, y = kept
+        return self.activation.backward(g, x, y, out)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """(x − mean) / √(variance + eps) · scale + shift, in train mode, variance without Bessel's correction.
+
+    Over the batch for each unit (Ioffe & Szegedy 2015) or over the units for each example (Ba et al. 2016).
+    """
+
+    axis: Literal[1, 2]
+    eps: float
+    kind: OperationKind = "norm"
+
+    def forward(
+        self, layer: Layer, x: Tensor, scratch: Scratch, *, is_block_input: bool
+    ) -> tuple[Tensor, Kept]:
+        assert layer.norm_scale is not None
+        assert layer.norm_shift is not None
+        shape = tuple(x.shape)
+        y = scratch("norm", shape)
+        normalised = torch.sub(x, x.mean(self.axis, keepdim=True), out=scratch("normalised", shape))
+        variance = torch.square(normalised, out=y).mean(self.axis, keepdim=True)
+        inverse = variance.add_(self.eps).rsqrt_()
+        normalised.mul_(inverse)
+        return torch.addcmul(layer.norm_shift, normalised, layer.norm_scale, out=y), (normalised, inverse)
+
+    def backward(self, layer: Layer, g: Tensor, kept: Kept, gradient: Layer, out: Tensor | None) -> Tensor:
+        assert layer.norm_scale is not None
+        assert gradient.norm_scale is not None
+        assert gradient.norm_shift is not None
+        normalised, inverse = kept
+        torch.sum(g * normalised, dim=1, keepdim=True, out=gradient.norm_scale)
+        torch.sum(g, dim=1, keepdim=True, out=gradient.norm_shift)
+        g = torch.mul(g, layer.norm_scale, out=out)
+        along = (g * normalised).mean(self.axis, keepdim=True)
+        g.sub_(g.mean(self.axis, keepdim=True)).addcmul_(normalised, along, value=-1.0)
+        return g.mul_(inverse)
+
+
+def operations(
+    kinds: tuple[OperationKind, ...], activation: Activation, norm: str, eps: float
+) -> tuple[Operation, ...]:
+    """The operations of a block by their kinds."""
+    made: dict[OperationKind, Operation] = {
+        "linear": Linear(),
+        "activation": Nonlinearity(activation),
+        "norm": Norm(1 if norm == "batch" else 2, eps),
+    }
+    return tuple(made[kind] for kind in kinds)

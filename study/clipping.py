@@ -1,0 +1,58 @@
+"""Gradient norms that neither underflow nor overflow, and clipping per trial.
+
+Norms are kept in float64: a float32 norm squares first, so it is zero below about 4e-23 and infinite above
+1.8e19 per element; `torch.nn.utils.clip_grad_norm_` then turns a finite gradient of 1e25 into zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from study.blocks import Layer
+from study.shapes import Float
+
+# A total float32 norm between these was neither overflown nor missing anything that could show in it.
+_TRUSTED = (1e-12, 1e18)
+_TORCH_EPS = 1e-6  # in torch.nn.utils.clip_grad_norm_, whose definition this follows
+
+
+def gradient_norms(gradients: Sequence[Layer]) -> Float[Tensor, " trials"]:
+    """Norm of each trial's whole gradient, in float64; `gradients` hold prefixes of the trials."""
+    squares = _total_squares(gradients, None)
+    norms = squares.sqrt_()
+    doubtful = ~((norms > _TRUSTED[0]) & (norms < _TRUSTED[1]))
+    if gradients[0].weight.dtype != torch.float64 and doubtful.any():
+        rows = doubtful.nonzero().squeeze(1)
+        norms[rows] = _total_squares(gradients, rows).sqrt_()
+    return norms
+
+
+def _total_squares(gradients: Sequence[Layer], rows: Tensor | None) -> Tensor:
+    """Sum of squares over layers; of all trials in the gradient's dtype, or of some rows in float64."""
+    trials = max(len(layer.weight) for layer in gradients) if rows is None else len(rows)
+    total = torch.zeros(trials, dtype=torch.float64, device=gradients[0].weight.device)
+    for layer in gradients:
+        there = None if rows is None else rows[rows < len(layer.weight)]
+        for tensor in layer.tensors():
+            part = tensor if there is None else tensor[there].double()
+            # Rows are sorted, so the trials that have this layer come first in both cases.
+            total[: len(part)] += torch.linalg.vector_norm(part, dim=(1, 2)).double().square_()
+    return total
+
+
+def clip_values(gradients: Sequence[Layer], limits: Float[Tensor, " trials"]) -> None:
+    """Clamps every element to ±limit of its trial, in place; infinity leaves a trial alone."""
+    for layer in gradients:
+        for tensor in layer.tensors():
+            limit = limits[: len(tensor)].view(-1, 1, 1).to(tensor.dtype)
+            torch.clamp(tensor, -limit, limit, out=tensor)
+
+
+def norm_factors(
+    norms: Float[Tensor, " trials"], limits: Float[Tensor, " trials"]
+) -> Float[Tensor, " trials"]:
+    """What to multiply each trial's gradient by so that its norm is at most its limit (infinity: 1)."""
+    return (limits / (norms + _TORCH_EPS)).clamp_(max=1.0)

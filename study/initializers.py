@@ -1,0 +1,101 @@
+"""Weight initialisation schemes.
+
+A scheme draws one matrix of shape (fan_in, fan_out), the transpose of `torch.nn.Linear.weight`, because a
+stacked layer computes x @ W. The field's σ_w of a scheme is its standard deviation × √fan_in for a square
+matrix, so that Var h = σ_w² · mean(x²). A new scheme is one entry of `INITIALIZERS`.
+
+Sources: Glorot & Bengio (2010), He et al. (2015), LeCun et al. (1998), Saxe et al. (2013).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """One scheme: `draw(generator, fan_in, fan_out)`, its σ_w at a given width, its own biases' bound."""
+
+    draw: Callable[[np.random.Generator, int, int], np.ndarray]
+    sigma_w: Callable[[int], float]
+    uniform_bias: bool = False  # biases U(±1/√fan_in), as torch.nn.Linear draws them
+
+
+def _normal(std: Callable[[int, int], float]) -> Callable[[np.random.Generator, int, int], np.ndarray]:
+    return lambda generator, fan_in, fan_out: (
+        generator.standard_normal((fan_in, fan_out)) * std(fan_in, fan_out)
+    )
+
+
+def _uniform(std: Callable[[int, int], float]) -> Callable[[np.random.Generator, int, int], np.ndarray]:
+    def draw(generator: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
+        bound = math.sqrt(3.0) * std(fan_in, fan_out)
+        return generator.uniform(-bound, bound, (fan_in, fan_out))
+
+    return draw
+
+
+def _xavier(fan_in: int, fan_out: int) -> float:
+    return math.sqrt(2.0 / (fan_in + fan_out))
+
+
+def _he(fan_in: int, fan_out: int) -> float:
+    return math.sqrt(2.0 / fan_in)
+
+
+def _lecun(fan_in: int, fan_out: int) -> float:
+    return math.sqrt(1.0 / fan_in)
+
+
+def _torch_default(fan_in: int, fan_out: int) -> float:
+    return math.sqrt(1.0 / (3.0 * fan_in))
+
+
+def _orthogonal(generator: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
+    """Uniform over matrices with orthonormal rows or columns, whichever are fewer (Haar measure)."""
+    tall = generator.standard_normal((max(fan_in, fan_out), min(fan_in, fan_out)))
+    q, r = np.linalg.qr(tall)
+    q *= np.sign(np.diagonal(r))  # without the signs QR is not uniform (Mezzadri 2007)
+    return q if fan_in >= fan_out else q.T
+
+
+def _one(width: int) -> float:
+    return 1.0
+
+
+def _root_two(width: int) -> float:
+    return math.sqrt(2.0)
+
+
+_HE_NORMAL = Initializer(_normal(_he), _root_two)
+_XAVIER_NORMAL = Initializer(_normal(_xavier), _one)
+
+INITIALIZERS: dict[str, Initializer] = {
+    "xavier": _XAVIER_NORMAL,
+    "xavier_normal": _XAVIER_NORMAL,
+    "xavier_uniform": Initializer(_uniform(_xavier), _one),
+    "he": _HE_NORMAL,
+    "he_normal": _HE_NORMAL,
+    "he_uniform": Initializer(_uniform(_he), _root_two),
+    "lecun": Initializer(_normal(_lecun), _one),
+    "orthogonal": Initializer(_orthogonal, _one),
+    "torch_default": Initializer(
+        _uniform(_torch_default), lambda width: 1.0 / math.sqrt(3.0), uniform_bias=True
+    ),
+    "small_normal": Initializer(_normal(lambda fan_in, fan_out: 0.01), lambda width: 0.01 * math.sqrt(width)),
+}
+
+
+def sigma_w(init: str, width: int, weight_gain: float) -> float:
+    """σ_w of a square hidden layer: the scheme's own, times the gain."""
+    return INITIALIZERS[init].sigma_w(width) * weight_gain
+
+
+def sigma_b(init: str, width: int, bias_std: float) -> float:
+    """σ_b of a square hidden layer: `bias_std` and the scheme's own biases together."""
+    own = 1.0 / (3.0 * width) if INITIALIZERS[init].uniform_bias else 0.0
+    return math.sqrt(bias_std**2 + own)

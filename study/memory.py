@@ -1,0 +1,41 @@
+"""How much memory a pack takes, before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from study.activations import ACTIVATIONS
+from study.blocks import block_kinds
+from study.tasks import TASKS
+from study.trial import Trial
+
+_BESIDE = 48 * 2**20  # bytes of the products' own buffers, measured; the same for packs of any size
+
+
+def pack_memory(trials: Sequence[Trial]) -> int:
+    """Peak bytes of a pack's tensors: of its float64 profile or its float32 training, whichever is more."""
+    parameters = signals = 0
+    first = trials[0]
+    features, classes = TASKS[first.task].features, TASKS[first.task].classes
+    plane = first.batch_size * first.width  # elements of one trial's signal at one layer
+    deepest = max(trial.depth for trial in trials)
+    for layer in range(1, deepest + 1):
+        count = sum(trial.depth >= layer for trial in trials)
+        fan_in = features if layer == 1 else first.width
+        parameters += count * first.width * (fan_in + 1)
+        signals += count * plane * _tensors_kept(first, layer)
+    parameters += len(trials) * classes * (first.width + 1)
+    rows = len(trials) * plane * (3 if first.skip == "none" else 4)  # the readout's and the backward pass's
+    # The profile holds its parameters, what they were drawn as, or the signals and the probe; training holds
+    # parameters, their gradients and their start, and a copy of the gradients where values are clipped.
+    profile = 8 * (parameters + max(parameters, signals + rows + len(trials) * plane))
+    copies = 4 if any(trial.clip_value is not None for trial in trials) else 3
+    return _BESIDE + max(profile, 4 * (copies * parameters + signals + rows))
+
+
+def _tensors_kept(trial: Trial, layer: int) -> int:
+    """Signals that one layer writes and keeps for the backward pass."""
+    kinds = block_kinds(layer=layer, norm=trial.norm, norm_position=trial.norm_position, skip=trial.skip)
+    overwritten = ACTIVATIONS[trial.activation].in_place and kinds[0] != "activation"
+    kept = {"linear": 1, "norm": 2, "activation": 0 if overwritten else 1}
+    return sum(kept[kind] for kind in kinds) + (trial.skip != "none" and layer > 1)

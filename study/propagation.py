@@ -1,0 +1,281 @@
+"""Gradient profiles: how strong signal and gradient are at every layer, exact at any depth.
+
+The probe is a linear loss ℓ = Σ_i ⟨c_i, h^L_i⟩ over the inputs i, its c_i drawn independently for each input
+and unit, so δ^L = c. All in float64. RMS is the root mean square per element, over inputs and units; a decade
+is a factor of ten. Arrays have axes (trials, layers), first layer first, and hold nan beyond a trial's depth.
+
+The one idea: a signal is carried as a tensor of ordinary size and the logarithm of its scale. The gradient is
+rescaled at the taps whenever it leaves the range in which float64 is exact, and the logarithms are added up,
+so a gradient of 1e-600 is a number like any other. The forward signal is rescaled too where there is no norm:
+far from 1 every activation is a pair of straight lines (`Activation.near_zero`, `far_out`), and biases shrink
+or grow against the signal by the same logarithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from study.activations import Activation, lines
+from study.blocks import Kept, Layer, Nonlinearity, Operation
+from study.networks import Network, Workspace, backward, build, forward
+from study.randomness import stream
+from study.shapes import Float
+from study.trial import Trial
+
+# Within these decades float64 squares and sums without loss; one block moves a signal by far less.
+_EXACT = 100.0
+_SATURATED = 0.01  # |φ′| below this share of its maximum
+
+# Decades of the smallest positive and the largest number of each format.
+_FORMATS = {
+    name: (np.log10(info.smallest_normal * info.eps), np.log10(info.max))
+    for name, info in (
+        ("float32", torch.finfo(torch.float32)),
+        ("bfloat16", torch.finfo(torch.bfloat16)),
+        ("float16", torch.finfo(torch.float16)),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Measurements by layer, axes (trials, layers); log10 of an RMS or of a ratio of two, or a share.
+
+    The factors at layer l belong to the step from δ^{l+1} to δ^l: of the weights, of φ′ and of a norm. In a
+    net without skip they add up to the step; with a skip they describe its branch.
+    """
+
+    depths: np.ndarray
+    gradient: np.ndarray
+    forward: np.ndarray
+    weight_gradient: np.ndarray
+    weight_factor: np.ndarray
+    derivative_factor: np.ndarray
+    norm_factor: np.ndarray
+    saturated: np.ndarray
+    dead: np.ndarray
+
+    def _decades(self, profile: np.ndarray) -> np.ndarray:
+        """First layer minus last layer of each trial."""
+        last = profile[np.arange(len(profile)), self.depths - 1]
+        with np.errstate(invalid="ignore"):  # -inf − -inf: both ends are zero
+            return profile[:, 0] - last
+
+    @property
+    def gradient_decades(self) -> np.ndarray:
+        """G = log10(RMS δ^1 / RMS δ^L); negative where the gradient vanishes on its way to the input."""
+        return self._decades(self.gradient)
+
+    @property
+    def forward_decades(self) -> np.ndarray:
+        """F = log10(RMS h^L / RMS h^1)."""
+        return -self._decades(self.forward)
+
+    @property
+    def weight_gradient_decades(self) -> np.ndarray:
+        """G_w = log10(RMS ∂ℓ/∂W^1 / RMS ∂ℓ/∂W^L).
+
+        No measure of vanishing: in a net of linear or ReLU units without biases it is the same for every
+        weight scale, since ⟨W, ∂ℓ/∂W⟩ is the same in all layers.
+        """
+        return self._decades(self.weight_gradient)
+
+    def slopes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(gradient_slope, its standard error): decades per layer towards the input; nan for L < 3.
+
+        Mean of the increments log10 RMS δ^l − log10 RMS δ^{l+1}, without 2 at each end from L = 10 on. The
+        log-profile is a random walk in depth, so the error is the increments' deviation / √count; the
+        residuals of a line fit would come out nine times too small.
+        """
+        slope = np.full(len(self.depths), np.nan)
+        error = slope.copy()
+        for place, depth in enumerate(self.depths):
+            if depth < 3:
+                continue
+            with np.errstate(invalid="ignore"):
+                increments = -np.diff(self.gradient[place, :depth])
+                increments = increments[2:-2] if depth >= 10 else increments
+                slope[place] = increments.mean()
+                error[place] = increments.std(ddof=1) / np.sqrt(len(increments))
+        return slope, error
+
+    def survival(self) -> dict[str, np.ndarray]:
+        """For each number format: through how many layers a δ^L of RMS 1 stays representable."""
+        relative = self.gradient - self.gradient[np.arange(len(self.depths)), self.depths - 1][:, None]
+        layers = np.arange(self.gradient.shape[1])
+        counts = {}
+        for name, (smallest, largest) in _FORMATS.items():
+            lost = ~((relative >= smallest) & (relative <= largest)) & (layers < self.depths[:, None])
+            deepest_lost = np.where(lost, layers, -1).max(axis=1)
+            counts[name] = self.depths - 1 - deepest_lost
+        return counts
+
+
+def gradient_profile(
+    trials: Sequence[Trial],
+    inputs: Float[Tensor, "batch features"],
+    *,
+    device: torch.device | None = None,
+) -> Profile:
+    """The profile of each trial at initialisation; trials share a pack key and come deepest first."""
+    device = torch.device("cpu") if device is None else device
+    network = build(trials, features=inputs.shape[1], dtype=torch.float64, device=device)
+    shape = (len(inputs), trials[0].width)
+    probe = np.stack([stream(trial.seed, "probe").standard_normal(shape) for trial in trials])
+    return measured(network, inputs.to(device, torch.float64), torch.from_numpy(probe).to(device))
+
+
+def measured(
+    network: Network,
+    inputs: Float[Tensor, "batch features"],
+    probe: Float[Tensor, "trials batch width"],
+) -> Profile:
+    """The profile of a stack in float64, whatever its parameters are."""
+    workspace = Workspace(torch.float64, inputs.device)
+    meter = _Meter(network, probe)
+    tape = forward(network, inputs, workspace, meter)
+    gradients = [layer.like(workspace.within("gradient")) for layer in network.layers]
+    gradient = workspace.take("output gradient", tuple(tape.output.shape)).zero_()
+    backward(network, tape, gradient, gradients, workspace, meter)
+    return meter.profile()
+
+
+def _rms(x: Tensor) -> Tensor:
+    """Root mean square of each trial's elements."""
+    return torch.linalg.vector_norm(x, dim=(1, 2)) / (x.shape[1] * x.shape[2]) ** 0.5
+
+
+class _Meter:
+    """Reads RMS values at taps and steps, and keeps the signals in float64's exact range."""
+
+    def __init__(self, network: Network, probe: Tensor) -> None:
+        self._network, self._probe = network, probe
+        used = [operation for block in network.blocks for operation in block]
+        has_norm = any(operation.kind == "norm" for operation in used)
+        phi = next((operation.activation for operation in used if isinstance(operation, Nonlinearity)), None)
+        self._can_shrink = not has_norm and (phi is None or phi.far_out is not None)
+        self._can_grow = not has_norm and (phi is None or phi.near_zero is not None)
+        trials, depth = len(network.depths), network.depths[0]
+        blank = torch.full((depth, trials), torch.nan, dtype=torch.float64, device=probe.device)
+        # Axes (layers, trials) while measuring, so that a layer's trials are a contiguous prefix.
+        self._read = {
+            name: blank.clone()
+            for name in ("gradient", "forward", "weight_gradient", "linear", "activation", "norm")
+        }
+        self._shares = {name: blank.clone() for name in ("saturated", "dead")}
+        self._forward_scale = torch.zeros(trials, dtype=torch.float64, device=probe.device)
+        self._input_scales = [self._forward_scale]  # of what block 1, 2, … takes in
+        self._backward_scale = self._forward_scale.clone()
+        self._before = torch.ones(trials, dtype=torch.float64, device=probe.device)
+
+    def adapted(self, operation: Operation, layer: Layer) -> tuple[Operation, Layer]:
+        """Biases and activation as they act on a rescaled signal."""
+        scale = self._forward_scale[: len(layer.weight)]
+        if not scale.any():
+            return operation, layer
+        if operation.kind == "linear":
+            # The bound keeps 0 · ∞ away: beside a bias that is not zero no signal gets that small.
+            factor = torch.pow(10.0, -scale.clamp(min=-300.0))
+            return operation, replace(layer, bias=layer.bias * factor.view(-1, 1, 1))
+        assert isinstance(operation, Nonlinearity)
+        return Nonlinearity(_far_from_one(operation.activation, scale.view(-1, 1, 1))), layer
+
+    def forward_tap(self, number: int, h: Tensor) -> None:
+        """Reads RMS h^l and rescales h where it leaves the exact range."""
+        count = len(h)
+        decades = torch.log10(_rms(h))
+        scale = self._forward_scale[:count]
+        total = decades + scale
+        self._read["forward"][number - 1, :count] = total
+        rescaled = (self._can_shrink & (total > _EXACT)) | (self._can_grow & (total < -_EXACT))
+        wanted = torch.where(rescaled & total.isfinite(), total, 0.0)
+        if not torch.equal(wanted, scale):
+            h.mul_(torch.pow(10.0, scale - wanted).view(-1, 1, 1))
+        self._forward_scale = wanted
+        self._input_scales.append(wanted)
+
+    def backward_tap(self, number: int, delta: Tensor) -> None:
+        """Starts the trials that end here with the probe, reads RMS δ^l and rescales δ where needed."""
+        deeper, count = self._network.counts[number], len(delta)
+        delta[deeper:] = self._probe[deeper:count]
+        rms = _rms(delta)
+        decades, scale = torch.log10(rms), self._backward_scale[:count]
+        self._read["gradient"][number - 1, :count] = decades + scale
+        shift = torch.where(decades.abs().gt(_EXACT) & decades.isfinite(), decades, 0.0)
+        if shift.any():
+            factor = torch.pow(10.0, -shift)
+            delta.mul_(factor.view(-1, 1, 1))
+            rms = rms * factor
+            scale.add_(shift)
+        branch_scale = self._network.branch_scale
+        self._before[:count] = rms if branch_scale is None else rms * branch_scale[:count].flatten()
+
+    def backward_step(
+        self, number: int, operation: Operation, kept: Kept, after: Tensor | None, gradient: Layer
+    ) -> None:
+        """Reads the factor of one operation, and what belongs to its kind."""
+        if operation.kind == "linear":
+            count = len(gradient.weight)
+            scale = self._backward_scale[:count] + self._input_scales[number - 1][:count]
+            self._read["weight_gradient"][number - 1, :count] = torch.log10(_rms(gradient.weight)) + scale
+        elif isinstance(operation, Nonlinearity):
+            self._read_shares(number, operation.activation, kept)
+        if after is None:
+            return
+        rms = _rms(after)
+        # Without a skip the tap lies between linear map and activation: those belong to the step into
+        # block `number`, the linear map to the step out of it.
+        into = number - 1 if self._network.has_skip or operation.kind == "linear" else number
+        self._read[operation.kind][into - 1, : len(rms)] = torch.log10(rms / self._before[: len(rms)])
+        self._before[: len(rms)] = rms
+
+    def _read_shares(self, number: int, activation: Activation, kept: Kept) -> None:
+        x, y = kept
+        derivative = activation.backward(torch.ones_like(y), x, y, None).abs_()
+        count = len(derivative)
+        saturated = derivative < _SATURATED * activation.largest_derivative
+        self._shares["saturated"][number - 1, :count] = saturated.double().mean(dim=(1, 2))
+        self._shares["dead"][number - 1, :count] = (derivative == 0).all(dim=1).double().mean(dim=1)
+
+    def profile(self) -> Profile:
+        """What was read; the factors of the last layer, which no step leads to, are nan."""
+        depths = np.array(self._network.depths)
+        read = {name: values.T.cpu().numpy() for name, values in (self._read | self._shares).items()}
+        for kind in ("linear", "activation", "norm"):
+            read[kind][np.arange(read[kind].shape[1]) >= depths[:, None] - 1] = np.nan
+        return Profile(
+            depths=depths,
+            gradient=read["gradient"],
+            forward=read["forward"],
+            weight_gradient=read["weight_gradient"],
+            weight_factor=read["linear"],
+            derivative_factor=read["activation"],
+            norm_factor=read["norm"],
+            saturated=read["saturated"],
+            dead=read["dead"],
+        )
+
+
+def _far_from_one(activation: Activation, scale: Tensor) -> Activation:
+    """The activation as it acts on x · 10^scale in units of 10^scale: straight lines where scale ≠ 0."""
+    near, far = activation.near_zero, activation.far_out
+
+    def slopes(x: Tensor) -> Tensor:
+        small = lines(x, near) if near is not None else torch.zeros_like(x)
+        large = lines(x, far) if far is not None else torch.zeros_like(x)
+        return torch.where(scale < 0, small, large)
+
+    def value(x: Tensor, out: Tensor | None) -> Tensor:
+        return torch.where(scale == 0, activation.value(x, None), slopes(x) * x)
+
+    def backward(g: Tensor, x: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
+        exact = activation.backward(g, x, y, None)
+        result = torch.where(scale == 0, exact, slopes(x) * g)
+        return result if out is None else out.copy_(result)
+
+    return replace(activation, value=value, backward=backward, in_place=False)

@@ -1,0 +1,136 @@
+"""Every column of the results: name, dtype, unit, meaning. Declared here once, for writers and readers.
+
+A dtype is the name of a Polars (and Arrow) type; "list[…]" holds one value per layer, first layer first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from study.trial import PARAMETERS, Parameter
+
+SCHEMA_VERSION = 1
+
+Role = Literal["identity", "parameter", "derived", "initialisation", "training", "cost"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the results."""
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+    role: Role
+
+
+def _columns(role: Role, *rows: tuple[str, str, str, str]) -> list[Column]:
+    return [Column(name, dtype, unit, meaning, role) for name, dtype, unit, meaning in rows]
+
+
+def _parameter_column(name: str, parameter: Parameter) -> Column:
+    dtype = {"choice": "String", "integer": "Int64", "number": "Float64", "threshold": "Float64"}
+    off = "; null: off" if parameter.kind == "threshold" else ""
+    return Column(name, dtype[parameter.kind], "", parameter.meaning + off, "parameter")
+
+
+_DECADES, _LAYERS = "decades", "layers"
+
+COLUMNS: dict[str, Column] = {
+    column.name: column
+    for column in (
+        *_columns(
+            "identity",
+            ("trial", "Int64", "", "number of the trial, 0 … N − 1, fixed by the plan"),
+            ("part", "String", "", "part of the study"),
+            ("point", "Int64", "", "setting of the scientific parameters"),
+            ("draw", "Int64", "", "setting of the nuisance parameters at the point"),
+            ("repetition", "Int64", "", "seed of the draw, 0, 1, …"),
+            ("seed", "Int64", "", "seed of all random numbers of the trial"),
+            ("pack", "String", "", "trials with this name were trained together"),
+        ),
+        *(_parameter_column(name, parameter) for name, parameter in PARAMETERS.items()),
+        *_columns(
+            "derived",
+            ("sigma_w", "Float64", "", "σ_w of a square hidden layer: the scheme's times weight_gain"),
+            ("sigma_b", "Float64", "", "σ_b of a square hidden layer, the scheme's own biases included"),
+        ),
+        *_columns(
+            "initialisation",
+            ("gradient_decades", "Float64", _DECADES, "G = log10(RMS δ^1 / RMS δ^L)"),
+            ("forward_decades", "Float64", _DECADES, "F = log10(RMS h^L / RMS h^1)"),
+            (
+                "weight_gradient_decades",
+                "Float64",
+                _DECADES,
+                "log10(RMS ∂ℓ/∂W^1 / RMS ∂ℓ/∂W^L); no measure of vanishing",
+            ),
+            (
+                "gradient_slope",
+                "Float64",
+                "decades per layer",
+                "mean step of log10 RMS δ; null below 3 layers",
+            ),
+            ("gradient_slope_stderr", "Float64", "decades per layer", "its standard error"),
+            ("gradient_profile", "List(Float64)", "log10", "RMS of δ^l"),
+            ("forward_profile", "List(Float64)", "log10", "RMS of h^l"),
+            ("weight_gradient_profile", "List(Float64)", "log10", "RMS of ∂ℓ/∂W^l"),
+            (
+                "weight_factor_profile",
+                "List(Float64)",
+                _DECADES,
+                "the weights' factor of the step to layer l",
+            ),
+            ("derivative_factor_profile", "List(Float64)", _DECADES, "φ′'s factor of the step to layer l"),
+            ("norm_factor_profile", "List(Float64)", _DECADES, "the norm's factor of the step to layer l"),
+            ("saturated_profile", "List(Float64)", "share", "of φ′ below 0.01 of its maximum"),
+            ("dead_profile", "List(Float64)", "share", "of units whose φ′ is 0 on the whole batch"),
+            (
+                "survival_float32",
+                "Int64",
+                _LAYERS,
+                "from the last on that a δ^L of RMS 1 reaches before float32 loses it",
+            ),
+            ("survival_bfloat16", "Int64", _LAYERS, "the same in bfloat16"),
+            ("survival_float16", "Int64", _LAYERS, "the same in float16"),
+            ("theory_gradient_decades", "Float64", _DECADES, "predicted G; null where there is no theory"),
+            (
+                "theory_slope",
+                "Float64",
+                "decades per layer",
+                "predicted slope; null where there is no theory",
+            ),
+            (
+                "theory_sd",
+                "Float64",
+                _DECADES,
+                "predicted spread of G over seeds; null where there is no theory",
+            ),
+        ),
+        *_columns(
+            "training",
+            ("initial_loss", "Float64", "nats", "training loss at the first step"),
+            ("final_loss", "Float64", "nats", "mean of the last min(20, steps) losses; null if diverged"),
+            ("final_accuracy", "Float64", "share", "of the test split; null if diverged"),
+            ("outcome", "String", "", "learned, stalled, diverged, failed; null without training"),
+            ("failure", "String", "", "reason of a failed trial"),
+            ("diverged_step", "Int64", "steps", "at which training diverged, from 0; null if it did not"),
+            ("diverged_layer", "Int64", "", "first layer, from 1, that was not finite; null if all were"),
+            ("clipped_fraction", "Float64", "share", "of steps at which clipping changed the gradient"),
+            ("gradient_norm_before", "Float64", "", "median norm of the whole gradient before clipping"),
+            ("gradient_norm_after", "Float64", "", "median norm of the whole gradient after clipping"),
+            ("clip_cosine", "Float64", "", "mean cosine of the gradient before and after value clipping"),
+            ("update_profile", "List(Float64)", "ratio", "‖W_end − W_start‖ / ‖W_start‖ of layer l"),
+            ("loss_sign_changes", "Int64", "", "of the loss's difference in the last half of training"),
+            ("losses", "List(Float64)", "nats", "training loss at loss_steps, at most 64 points"),
+            ("loss_steps", "List(Int64)", "steps", "steps of `losses`, from 0"),
+        ),
+        *_columns(
+            "cost",
+            ("seconds", "Float64", "s", "the trial's share of its pack's time"),
+            ("device", "String", "", "what it ran on"),
+        ),
+    )
+}

@@ -1,0 +1,148 @@
+"""A trial: one setting of every parameter, with its seed. One place for names, defaults and rules.
+
+A new parameter is one field of `Trial`; sweep files, the ledger's columns and the command's options follow.
+Parameters marked `shared` change tensor shapes or the sequence of operations: trials of a pack agree on them
+(`Trial.pack_key`). Depth is the exception, a pack may mix depths.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from study.activations import ACTIVATIONS
+from study.blocks import NORM_POSITIONS, NORMS, SKIPS
+from study.initializers import INITIALIZERS
+from study.optimizers import OPTIMIZERS
+from study.tasks import TASKS
+
+Kind = Literal["choice", "integer", "number", "threshold"]
+
+FAMILIES = ("mlp",)
+DTYPES = ("float32",)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a parameter is and which values it takes. A threshold is a positive number or "off" (None)."""
+
+    kind: Kind
+    meaning: str
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    open_low: bool = False  # the lower limit itself is excluded
+    shared: bool = False
+
+    def rule(self) -> str:
+        """The rule in words, for messages and reference tables."""
+        if self.kind == "choice":
+            return f"must be one of {', '.join(self.choices)}"
+        if self.kind == "threshold":
+            return 'must be a positive number or "off"'
+        noun = "a whole number" if self.kind == "integer" else "a finite number"
+        return f"must be {noun} {'>' if self.open_low else '>='} {self.low:g}"
+
+    def accepts(self, value: Any) -> bool:
+        """Whether one value obeys the rule; booleans are no numbers."""
+        if self.kind == "choice":
+            return isinstance(value, str) and value in self.choices
+        if self.kind == "threshold" and (value is None or value == "off"):
+            return True
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if self.kind == "integer" and not isinstance(value, int):
+            return False
+        return math.isfinite(value) and (value > self.low if self.open_low else value >= self.low)
+
+
+def _choice(default: str, table: Any, meaning: str) -> Any:
+    parameter = Parameter("choice", meaning, choices=tuple(table), shared=True)
+    return field(default=default, metadata={"parameter": parameter})
+
+
+def _integer(default: int, low: int, meaning: str, *, shared: bool = True) -> Any:
+    parameter = Parameter("integer", meaning, low=low, shared=shared)
+    return field(default=default, metadata={"parameter": parameter})
+
+
+def _number(default: float, meaning: str, *, positive: bool = False, shared: bool = False) -> Any:
+    parameter = Parameter("number", meaning, low=0.0, open_low=positive, shared=shared)
+    return field(default=default, metadata={"parameter": parameter})
+
+
+def _threshold(meaning: str) -> Any:
+    parameter = Parameter("threshold", meaning, low=0.0, open_low=True)
+    return field(default=None, metadata={"parameter": parameter})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One network, its initialisation, its training, its seed; raises ValueError for a bad value."""
+
+    family: str = _choice("mlp", FAMILIES, "kind of network")
+    depth: int = _integer(10, 1, "hidden layers", shared=False)
+    width: int = _integer(64, 1, "units per hidden layer")
+    activation: str = _choice("relu", ACTIVATIONS, "activation function φ")
+    init: str = _choice("lecun", INITIALIZERS, "weight initialisation of the hidden layers")
+    weight_gain: float = _number(1.0, "multiplier on the scheme's σ_w")
+    bias_std: float = _number(0.0, "standard deviation σ_b of the hidden layers' biases")
+    norm: str = _choice("none", NORMS, "normalisation of blocks 2 … L")
+    norm_position: str = _choice("before", NORM_POSITIONS, "before or after the activation")
+    norm_eps: float = _number(1e-5, "added to the variance under the norm's root", shared=True)
+    skip: str = _choice("none", SKIPS, "skip connection of blocks 2 … L")
+    clip_norm: float | None = _threshold("largest norm of the whole gradient")
+    clip_value: float | None = _threshold("largest absolute value of a gradient's element")
+    optimizer: str = _choice("sgd", OPTIMIZERS, "update rule")
+    learning_rate: float = _number(0.1, "step size", positive=True)
+    task: str = _choice("digits", TASKS, "data and loss")
+    batch_size: int = _integer(64, 1, "examples per training step")
+    steps: int = _integer(100, 0, "training steps; 0 measures at initialisation only")
+    dtype: str = _choice("float32", DTYPES, "number format of training; profiles are always float64")
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in PARAMETERS:
+            reject_bad_value(name, getattr(self, name))
+            if isinstance(getattr(self, name), int) and PARAMETERS[name].kind != "integer":
+                object.__setattr__(self, name, float(getattr(self, name)))
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed: must be a whole number in 0 … 2^63 - 1, but got {self.seed}")
+        if self.norm == "batch" and self.batch_size == 1:
+            raise ValueError(
+                "batch_size: must be >= 2 with norm 'batch' (one example has no variance), but got 1"
+            )
+        limit = TASKS[self.task].training_examples
+        if self.batch_size > limit:
+            raise ValueError(
+                f"batch_size: must be <= {limit}, the training examples of task '{self.task}', "
+                f"but got {self.batch_size}"
+            )
+
+    def pack_key(self) -> tuple:
+        """What trials must agree on to be trained in one pack."""
+        return tuple(getattr(self, name) for name, parameter in PARAMETERS.items() if parameter.shared)
+
+
+PARAMETERS: dict[str, Parameter] = {
+    entry.name: entry.metadata["parameter"] for entry in fields(Trial) if "parameter" in entry.metadata
+}
+DEFAULTS: dict[str, Any] = {entry.name: entry.default for entry in fields(Trial)}
+
+
+def trial_of(settings: Mapping[str, Any]) -> Trial:
+    """The trial of settings as sweep files write them, where "off" means None; raises ValueError."""
+    values: dict[str, Any] = {name: None if value == "off" else value for name, value in settings.items()}
+    return Trial(**values)
+
+
+def reject_bad_value(name: str, value: Any) -> None:
+    """Raise ValueError with the rule, the value and the nearest allowed one."""
+    parameter = PARAMETERS[name]
+    if parameter.accepts(value):
+        return
+    near = difflib.get_close_matches(str(value), parameter.choices, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise ValueError(f"{name}: {parameter.rule()}, but got {value!r}{hint}")

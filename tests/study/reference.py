@@ -1,0 +1,105 @@
+"""The outside truth: one trial as plain torch.nn modules, torch.optim and torch.nn.utils, trained alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from study.networks import build
+from study.tasks import Data, batch_indices
+from study.trial import Trial
+
+ACTIVATION_MODULES = {
+    "linear": nn.Identity,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+}
+
+
+def _norm(trial: Trial) -> nn.Module:
+    if trial.norm == "batch":
+        return nn.BatchNorm1d(trial.width, eps=trial.norm_eps, track_running_stats=False)
+    return nn.LayerNorm(trial.width, eps=trial.norm_eps)
+
+
+class Reference(nn.Module):
+    """The network of SCIENCE.md for one trial, written as its definitions read."""
+
+    def __init__(self, trial: Trial, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.trial = trial
+        self.phi = ACTIVATION_MODULES[trial.activation]()
+        stacked = build([trial], dtype=torch.float64, device=torch.device("cpu"))
+        self.linears = nn.ModuleList(_linear(layer.weight[0], layer.bias[0, 0]) for layer in stacked.layers)
+        self.norms = nn.ModuleList(
+            nn.Identity() if trial.norm == "none" or index == 0 else _norm(trial)
+            for index in range(trial.depth)
+        )
+        self.readout = _linear(stacked.readout.weight[0], stacked.readout.bias[0, 0])
+        self.to(dtype)
+
+    def hidden(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(h^1 … h^L, what the readout takes)."""
+        if self.trial.skip == "none":
+            return self._plain(x)
+        h = self.linears[0](x)
+        taps = [h]
+        for linear, norm in zip(self.linears[1:], self.norms[1:], strict=True):
+            h = h + self._branch(h, linear, norm)
+            taps.append(h)
+        return taps, h
+
+    def _plain(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        taps = []
+        for linear, norm in zip(self.linears, self.norms, strict=True):
+            h = linear(x)
+            taps.append(h)
+            x = self.phi(norm(h)) if self.trial.norm_position == "before" else norm(self.phi(h))
+        return taps, x
+
+    def _branch(self, x: Tensor, linear: nn.Module, norm: nn.Module) -> Tensor:
+        before = self.trial.norm_position == "before"
+        if self.trial.skip == "residual":
+            h = linear(x)
+            return self.phi(norm(h)) if before else norm(self.phi(h))
+        branch = linear(self.phi(norm(x)) if before else norm(self.phi(x)))
+        return branch / self.trial.depth**0.5 if self.trial.skip == "scaled" else branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.hidden(x)[1])
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    module = nn.Linear(*weight.shape)
+    with torch.no_grad():
+        module.weight = nn.Parameter(weight.T.clone())
+        module.bias = nn.Parameter(bias.clone())
+    return module
+
+
+def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
+    """Losses and gradient norms at each step, by torch.optim and torch.nn.utils in float64."""
+    model = Reference(trial)
+    optimizer = torch.optim.SGD(model.parameters(), lr=trial.learning_rate)
+    record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": []}
+    for step in range(trial.steps):
+        chosen = batch_indices(len(data.inputs), trial.batch_size, step)
+        loss = nn.functional.cross_entropy(model(data.inputs[chosen]), data.labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        record["losses"].append(loss.item())
+        record["norms_before"].append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
+        if trial.clip_value is not None:
+            nn.utils.clip_grad_value_(model.parameters(), trial.clip_value)
+        if trial.clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), trial.clip_norm)
+        record["norms_after"].append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
+        optimizer.step()
+    return record
