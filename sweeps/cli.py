@@ -1,0 +1,223 @@
+"""The command. Heavy libraries are imported inside the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from sweeps.errors import UserError
+
+if TYPE_CHECKING:
+    from sweeps.ledger import Ledger
+    from sweeps.spec import Sweep
+
+_FAILURE, _USER_ERROR, _INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="gradatlas",
+    help="Sweeps of vanishing and exploding gradients: run them, resume them, report on them.",
+    epilog="Start with: gradatlas run quickstart",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Leave the report out.")]
+
+
+def main() -> None:
+    """Runs the command; a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        _err.print(f"gradatlas: {error}")
+        sys.exit(_USER_ERROR)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"gradatlas {version('gradatlas')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name or a sweep file (TOML).")],
+    runs: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the runs.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run; must be new.")] = None,
+    cpus: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPUs to use. Default: all.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. search.points=64. Repeatable."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, and start nothing.")
+    ] = False,
+    no_report: NoReport = False,
+) -> None:
+    """Run a sweep on this machine and write its report."""
+    from sweeps import runs as life
+    from sweeps.spec import load_sweep
+
+    file = life.spec_file(spec)
+    sweep = load_sweep(file, tuple(overrides or ()))
+    used = life.usable_cpus(sweep, cpus)
+    folder = life.run_folder(sweep, file, runs=runs, name=name)
+    if dry_run:
+        from sweeps.forecast import forecast
+
+        _out.print(forecast(sweep, used), markup=False)
+        return
+    ledger = life.create_run(folder, sweep, spec, used)
+    _out.print(f"{sweep.trials} trials on {used} CPUs, into {folder}", markup=False)
+    _execute(ledger, sweep, used, report=not no_report)
+
+
+@app.command()
+def resume(
+    run: RunArgument,
+    cpus: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
+    no_report: NoReport = False,
+) -> None:
+    """Go on with a run that was stopped; a finished one is left as it is."""
+    from sweeps import runs as life
+    from sweeps.ledger import Ledger
+
+    ledger = Ledger.opened(run)
+    sweep = life.sweep_of(ledger)
+    if not ledger.pending_packs():
+        _out.print(f"{run}: all {sweep.trials} trials are done; nothing to resume", markup=False)
+        return
+    _execute(ledger, sweep, life.usable_cpus(sweep, cpus), report=not no_report)
+
+
+def _execute(ledger: Ledger, sweep: Sweep, cpus: int, *, report: bool) -> None:
+    """Runs what is pending, says how it ended, writes the report."""
+    from sweeps import runs as life
+    from sweeps.display import Display
+    from sweeps.runner import run_packs
+
+    with ledger.locked():
+        before = life.state(ledger)
+        try:
+            with Display(before.planned, before.finished, ledger.pending_cost(), _out) as display:
+                failures = run_packs(ledger, sweep, cpus, display)
+        except KeyboardInterrupt:
+            done = life.state(ledger)
+            _err.print(
+                f"stopped: {done.finished} of {done.planned} trials are done and kept; "
+                f"go on with: gradatlas resume {ledger.folder}"
+            )
+            raise typer.Exit(_INTERRUPTED) from None
+        if report:
+            _write_report(ledger.folder, None)
+    after = life.state(ledger)
+    if not after.is_complete:
+        reason = f": {failures[0]}" if failures else ""
+        _err.print(
+            f"{after.planned - after.finished} of {after.planned} trials have no result{reason}; "
+            f"try again with: gradatlas resume {ledger.folder}"
+        )
+        raise typer.Exit(_FAILURE)
+
+
+def _write_report(folder: Path, out: Path | None) -> None:
+    import logging
+
+    from analysis.report import write_report
+    from analysis.tables import NoResultsError
+
+    # The analysis names files that it cannot read as warnings of its logger.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logger = logging.getLogger("analysis")
+    logger.addHandler(handler)
+    try:
+        with _err.status("report …") as status:
+            written = write_report(folder, out, lambda doing: status.update(f"report: {doing}"))
+    except NoResultsError as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder}: the report cannot be written: {error.strerror}"
+        ) from None
+    finally:
+        logger.removeHandler(handler)
+    _out.print(f"report: {written}", markup=False)
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the HTML goes.")] = None,
+) -> None:
+    """Write the report of a run, finished or not."""
+    from sweeps.ledger import Ledger
+
+    _write_report(Ledger.opened(run).folder, out)
+
+
+@app.command()
+def status(run: RunArgument) -> None:
+    """Say how far a run is."""
+    from sweeps import runs as life
+    from sweeps.ledger import Ledger
+
+    now = life.state(Ledger.opened(run))
+    done = "complete" if now.is_complete else "not complete"
+    lines = [
+        f"{run}: {done}, {now.finished} of {now.planned} trials, {now.finished_packs} of {now.packs} packs"
+    ]
+    if now.outcomes:
+        lines.append("training: " + ", ".join(f"{count} {label}" for label, count in now.outcomes.items()))
+    lines += [f"cannot be read: {path}" for path in now.damaged]
+    if not now.is_complete:
+        lines.append(f"go on with: gradatlas resume {run}")
+    _out.print("\n".join(lines), markup=False)
+
+
+@app.command(name="list")
+def list_runs(
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the runs.")] = Path("runs"),
+) -> None:
+    """List the runs of a folder."""
+    from sweeps import runs as life
+    from sweeps.ledger import Ledger
+
+    folders = sorted(path.parent for path in runs.glob("*/sweep.toml"))
+    if not folders:
+        _out.print(f"no runs in {runs}; start one with: gradatlas run quickstart", markup=False)
+    for folder in folders:
+        now = life.state(Ledger(folder))
+        mark = "complete" if now.is_complete else "not complete"
+        _out.print(f"{folder}  {now.finished}/{now.planned} trials  {mark}", markup=False)
+
+
+@app.command()
+def presets() -> None:
+    """List the sweeps that come with gradatlas."""
+    from sweeps import runs as life
+    from sweeps.spec import load_sweep
+
+    for name, path in life.preset_files().items():
+        sweep = load_sweep(path)
+        _out.print(f"{name}: {sweep.question} ({sweep.trials} trials)", markup=False)

@@ -1,0 +1,91 @@
+"""The values that a swept parameter ranges over; in TOML `{ low, high, log, levels }` or a list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from study.trial import PARAMETERS, reject_bad_value
+from sweeps.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from low to high, both included; whole ones for an integer parameter."""
+
+    low: float
+    high: float
+    log: bool
+    integer: bool
+    levels: int | None = None
+
+    def extremes(self) -> list[float | int]:
+        """Its two ends."""
+        return [int(self.low), int(self.high)] if self.integer else [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A list of values."""
+
+    values: tuple[Any, ...]
+
+    def extremes(self) -> list[Any]:
+        """All of them."""
+        return list(self.values)
+
+
+Domain = Range | Choices
+
+
+def parse_domain(name: str, value: Any, where: str) -> Domain:
+    """The domain of a parameter as a sweep file writes it; raises SpecError."""
+    if isinstance(value, list):
+        return _choices(name, value, where)
+    if isinstance(value, dict):
+        return _range(name, value, where)
+    raise SpecError(
+        f"{where}: must be a list of values or {{ low = …, high = … }}, but got {value!r}; "
+        "one value belongs in [fixed]"
+    )
+
+
+def _choices(name: str, values: list[Any], where: str) -> Choices:
+    if not values:
+        raise SpecError(f"{where}: must list at least one value, but got []")
+    for value in values:
+        _reject(name, value, where)
+    if len({repr(value) for value in values}) < len(values):
+        raise SpecError(f"{where}: values must differ, but got {values!r}")
+    return Choices(tuple(values))
+
+
+def _range(name: str, table: dict[str, Any], where: str) -> Range:
+    unknown = set(table) - {"low", "high", "log", "levels"}
+    if unknown:
+        raise SpecError(f"{where}: unknown key '{min(unknown)}'; a range has low, high, log and levels")
+    if PARAMETERS[name].kind == "choice":
+        raise SpecError(f"{where}: must be a list of names; {PARAMETERS[name].rule()}")
+    for end in ("low", "high"):
+        if end not in table:
+            raise SpecError(f"{where}: a range must have low and high, but {end} is missing")
+        if table[end] == "off":
+            raise SpecError(f'{where}.{end}: must be a number; list "off" among values instead')
+        _reject(name, table[end], f"{where}.{end}")
+    low, high, log, levels = table["low"], table["high"], table.get("log", False), table.get("levels")
+    if not isinstance(log, bool):
+        raise SpecError(f"{where}.log: must be true or false, but got {log!r}")
+    if log and low <= 0:
+        raise SpecError(f"{where}: low > 0 must hold with log = true, but low is {low:g}")
+    if low >= high:
+        raise SpecError(f"{where}: low < high must hold, but {low:g} >= {high:g}")
+    if levels is not None and (type(levels) is not int or levels < 1):
+        raise SpecError(f"{where}.levels: must be a whole number >= 1, but got {levels!r}")
+    return Range(low, high, log, PARAMETERS[name].kind == "integer", levels)
+
+
+def _reject(name: str, value: Any, where: str) -> None:
+    try:
+        reject_bad_value(name, value)
+    except ValueError as error:
+        raise SpecError(f"{where}: {str(error).removeprefix(f'{name}: ')}") from None

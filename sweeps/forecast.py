@@ -1,0 +1,59 @@
+"""What a sweep will take, said before it starts."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from study.memory import pack_memory
+from sweeps.packing import cost, packs, planned_trials
+from sweeps.spec import Sweep
+
+# Measured over packs of 64 to 256 trials: the engine's share of the bare products' rate, and what a run
+# takes beside its packs.
+_ENGINE_SHARE = 0.5
+_START_SECONDS = 12.0
+_WORKER_BYTES, _RAY_BYTES = 0.5 * 2**30, 0.8 * 2**30
+
+
+def forecast(sweep: Sweep, cpus: int) -> str:
+    """Rows, packs, memory and time as lines of text; the time is calibrated on this machine in 0.3 s."""
+    workers = max(1, cpus // sweep.schedule.cpus_per_pack)
+    planned = planned_trials(sweep)
+    cut = packs(planned, sweep.schedule, workers)
+    largest = max(pack_memory([entry.trial for entry in pack]) for pack in cut)
+    work = sum(cost(entry.trial) for entry in planned)
+    seconds = _START_SECONDS + work / (_products_per_second() * _ENGINE_SHARE * cpus)
+    memory = _RAY_BYTES + workers * (_WORKER_BYTES + largest)
+    sizes = sorted(len(pack) for pack in cut)
+    return "\n".join(
+        (
+            f"rows    {len(planned)}",
+            f"packs   {len(cut)}, of {sizes[0]} to {sizes[-1]} trials, on {workers} workers",
+            f"memory  about {memory / 2**30:.1f} GiB ({largest / 2**20:.0f} MiB in the largest pack)",
+            f"time    about {_duration(seconds)} without the report",
+        )
+    )
+
+
+def _products_per_second() -> float:
+    """Multiplications per second of one thread in the products that training is made of."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    x, w = torch.ones(64, 64, 64), torch.ones(64, 64, 64)
+    torch.bmm(x, w)
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() - started < 0.3:
+        torch.bmm(x, w)
+        count += 1
+    torch.set_num_threads(threads)
+    return count * 64**4 / (time.perf_counter() - started)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

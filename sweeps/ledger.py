@@ -1,0 +1,164 @@
+"""The ledger: what a run leaves on disk, and the only truth about it.
+
+A plan is written before a pack starts; a result file appears under its pack's name, whole or not at all.
+Whatever was killed when, the packs still to do are those of the plan without a readable result file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from study.records import COLUMNS, SCHEMA_VERSION
+from study.trial import Trial
+from sweeps.errors import UserError
+from sweeps.packing import Planned, cost, pack_name, trial_of_row
+
+_PLAN_ROLES = ("identity", "parameter")
+
+
+@cache
+def schema(*roles: str) -> pl.Schema:
+    """The results' Polars schema; of some roles only if any are named."""
+    return pl.Schema(
+        {c.name: _polars_type(c.dtype) for c in COLUMNS.values() if not roles or c.role in roles}
+    )
+
+
+def _polars_type(name: str) -> pl.DataType:
+    if name.startswith("List("):
+        return pl.List(getattr(pl, name[5:-1]))
+    return getattr(pl, name)()
+
+
+class Ledger:
+    """A run folder: `sweep.toml`, `environment.json`, `plans/`, `results/`, `report/`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sweep_file = folder / "sweep.toml"
+        self.environment_file = folder / "environment.json"
+        self.plans, self.results = folder / "plans", folder / "results"
+
+    @classmethod
+    def opened(cls, folder: Path) -> Ledger:
+        """The ledger of an existing run; raises UserError where there is none."""
+        if not (folder / "sweep.toml").is_file():
+            raise UserError(
+                f"{folder}: is no run folder (it has no sweep.toml); `gradatlas list` shows the runs"
+            )
+        return cls(folder)
+
+    @classmethod
+    def created(cls, folder: Path, sweep_toml: str, environment_json: str) -> Ledger:
+        """A new run folder; raises UserError where it exists or cannot be written."""
+        ledger = cls(folder)
+        try:
+            folder.mkdir(parents=True)
+            ledger.plans.mkdir()
+            ledger.results.mkdir()
+            ledger.environment_file.write_text(environment_json, encoding="utf-8")
+            _write_whole(ledger.sweep_file, sweep_toml.encode())
+        except FileExistsError:
+            raise UserError(
+                f"{folder}: the run's name must be new, but this folder exists; take another --name, "
+                f"or go on with `gradatlas resume {folder}`"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{folder}: the run folder cannot be written: {error.strerror}") from None
+        return ledger
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process; the operating system lets go when the process ends, however."""
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{self.folder}: another process is running it; wait for it or stop it"
+                ) from None
+            yield
+
+    def write_plan(self, packs: Sequence[Sequence[Planned]]) -> None:
+        """Writes down every trial of these packs."""
+        rows = [entry.row(pack_name(number)) for number, pack in enumerate(packs) for entry in pack]
+        _write_table(
+            self.plans / "plan-000000.parquet", pl.DataFrame(rows, schema(*_PLAN_ROLES), orient="row")
+        )
+
+    def plan(self) -> pl.LazyFrame:
+        """Identity and parameters of every planned trial."""
+        return pl.scan_parquet(sorted(self.plans.glob("*.parquet")), schema=schema(*_PLAN_ROLES))
+
+    def pack_rows(self, pack: str) -> list[dict[str, Any]]:
+        """The plan's rows of one pack, in the pack's order."""
+        return self.plan().filter(pl.col("pack") == pack).collect(engine="in-memory").to_dicts()
+
+    def pack_trials(self, pack: str) -> list[Trial]:
+        """The trials of one pack."""
+        return [trial_of_row(row) for row in self.pack_rows(pack)]
+
+    def pending_cost(self) -> float:
+        """Predicted cost of the packs without a result, as `sweeps.packing.cost` counts."""
+        pending = pl.col("pack").is_in(self.pending_packs())
+        return sum(
+            cost(trial_of_row(row)) for row in self.plan().filter(pending).collect().iter_rows(named=True)
+        )
+
+    def pack_sizes(self) -> dict[str, int]:
+        """Trials of each planned pack, in the order in which they run."""
+        sizes = self.plan().group_by("pack").len().sort("pack").collect()
+        return dict(sizes.iter_rows())
+
+    def write_result(self, pack: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes a pack's results; the identity columns come from the plan."""
+        identity = schema("identity")
+        planned = [{name: row[name] for name in identity} for row in self.pack_rows(pack)]
+        whole = [{**row, **who} for row, who in zip(rows, planned, strict=True)]
+        _write_table(self.results / f"{pack}.parquet", pl.DataFrame(whole, schema(), orient="row"))
+
+    def finished_packs(self) -> set[str]:
+        """Packs that have a whole result file; a truncated one does not count."""
+        return {path.stem for path in self.results.glob("*.parquet") if _is_whole(path)}
+
+    def pending_packs(self) -> list[str]:
+        """Planned packs without a result."""
+        finished = self.finished_packs()
+        return [pack for pack in self.pack_sizes() if pack not in finished]
+
+
+def _write_table(path: Path, frame: pl.DataFrame) -> None:
+    sink = pa.BufferOutputStream()
+    frame.write_parquet(sink, metadata={"gradatlas.columns": str(SCHEMA_VERSION)})
+    _write_whole(path, sink.getvalue())
+
+
+def _write_whole(path: Path, content: Any) -> None:
+    """The file appears under its name with all its content, or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowInvalid):
+        return False
+    return True

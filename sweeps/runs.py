@@ -1,0 +1,121 @@
+"""The life of a run: a sweep file becomes a run folder, its packs run, what is there is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+
+import polars as pl
+
+from sweeps.environment import environment
+from sweeps.errors import UserError
+from sweeps.ledger import Ledger
+from sweeps.packing import packs, planned_trials
+from sweeps.spec import Sweep, dump_sweep, load_sweep
+
+
+def preset_files() -> dict[str, Path]:
+    """The sweep files that come with the package, by name."""
+    folder = Path(str(files("sweeps") / "presets"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def spec_file(spec: str) -> Path:
+    """The file of a preset's name or a path."""
+    presets = preset_files()
+    if spec in presets:
+        return presets[spec]
+    if not spec.endswith(".toml") and not Path(spec).exists():
+        raise UserError(f"{spec}: is neither a preset ({', '.join(presets)}) nor a TOML file")
+    return Path(spec)
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_cpus(sweep: Sweep, asked: int | None) -> int:
+    """CPUs for the local Ray; raises UserError where a pack would not fit."""
+    cpus = asked or sweep.schedule.cpus or available_cpus()
+    if sweep.schedule.cpus_per_pack > cpus:
+        raise UserError(
+            f"schedule.cpus_per_pack: must be <= the {cpus} CPUs of the run, but got "
+            f"{sweep.schedule.cpus_per_pack}; Ray would wait for ever"
+        )
+    return cpus
+
+
+def run_folder(sweep: Sweep, spec: Path, *, runs: Path | None, name: str | None) -> Path:
+    """Where a new run goes: RUNS/NAME, by default named after the spec and the time."""
+    if name is None:
+        name = f"{spec.stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    if not re.fullmatch(r"[\w][\w.+-]*", name):
+        raise UserError(
+            f"--name: must be letters, digits, '.', '_', '+' or '-' without a path, but got {name!r}; "
+            "--runs names the folder"
+        )
+    return (Path(sweep.storage.runs) if runs is None else runs) / name
+
+
+def create_run(folder: Path, sweep: Sweep, spec: str, cpus: int) -> Ledger:
+    """The folder of a new run, its plan written; nothing is left behind where that fails."""
+    planned = packs(planned_trials(sweep), sweep.schedule, max(1, cpus // sweep.schedule.cpus_per_pack))
+    ledger = Ledger.created(folder, dump_sweep(sweep, folder.name), environment(folder.name, spec, cpus))
+    try:
+        ledger.write_plan(planned)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise UserError(f"{folder}: the plan cannot be written: {error.strerror}") from None
+        raise
+    return ledger
+
+
+def sweep_of(ledger: Ledger) -> Sweep:
+    """The sweep that a run was made from."""
+    return load_sweep(ledger.sweep_file)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run folder holds."""
+
+    planned: int
+    finished: int
+    packs: int
+    finished_packs: int
+    outcomes: dict[str, int]
+    damaged: tuple[str, ...]  # result files that cannot be read
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned trial has its row."""
+        return self.finished == self.planned
+
+
+def state(ledger: Ledger) -> State:
+    """Counts from the ledger alone, also while the run is going on."""
+    sizes, finished = ledger.pack_sizes(), ledger.finished_packs()
+    here = [ledger.results / f"{pack}.parquet" for pack in finished]
+    present = {path.stem for path in ledger.results.glob("*.parquet")}
+    return State(
+        planned=sum(sizes.values()),
+        finished=sum(size for pack, size in sizes.items() if pack in finished),
+        packs=len(sizes),
+        finished_packs=len(finished & set(sizes)),
+        outcomes=_outcomes(here),
+        damaged=tuple(sorted(f"results/{pack}.parquet" for pack in present - finished)),
+    )
+
+
+def _outcomes(paths: list[Path]) -> dict[str, int]:
+    if not paths:
+        return {}
+    counts = pl.scan_parquet(paths).group_by("outcome").len().sort("outcome").collect()
+    return {outcome: count for outcome, count in counts.iter_rows() if outcome is not None}

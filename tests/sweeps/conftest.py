@@ -1,0 +1,77 @@
+"""Small runs, made without Ray, and the command called in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from study.experiment import results
+from sweeps import cli
+from sweeps.ledger import Ledger
+from sweeps.runs import create_run
+from sweeps.spec import load_sweep
+
+SMALL = """
+question = "A small one?"
+[scientific]
+depth = [2, 4, 8]
+activation = ["relu", "tanh"]
+[nuisance]
+learning_rate = { low = 1e-2, high = 1.0, log = true }
+[fixed]
+width = 8
+steps = 3
+batch_size = 16
+[search]
+points = 24
+[schedule]
+pack_size = 5
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    """A small sweep file."""
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture
+def planned_run(tmp_path: Path, spec: Path) -> Ledger:
+    """A run with a plan and no results."""
+    return create_run(tmp_path / "runs" / "small", load_sweep(spec), "small.toml", cpus=2)
+
+
+@pytest.fixture
+def finished_run(planned_run: Ledger) -> Ledger:
+    """A run whose packs were all measured and trained in this process."""
+    for pack in planned_run.pending_packs():
+        planned_run.write_result(pack, results(planned_run.pack_trials(pack)))
+    return planned_run
+
+
+class Ended(NamedTuple):
+    """How a call of the command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Calls the command as its entry point does."""
+
+    def call(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["gradatlas", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Ended(int(ended.value.code or 0), *capsys.readouterr())
+
+    return call

@@ -1,0 +1,116 @@
+"""The command: messages, exit codes, nothing left behind. Runs on a real Ray are in test_runs.py."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such-preset"], "is neither a preset (quickstart) nor a TOML file"),
+        (["missing.toml"], "there is no such file"),
+        (["{spec}", "--set", "search.points=0"], "search.points: must be >= 1, but got 0"),
+        (["{spec}", "--set", "scientific.activation=['rel']"], "did you mean 'relu'?"),
+        (["{spec}", "--set", "points"], "--set points: must read table.key=VALUE"),
+        (["{spec}", "--name", "a/b"], "--name: must be letters, digits"),
+        (["{spec}", "--name", ".."], "--name: must be letters, digits"),
+        (["{spec}", "--runs", "{spec}"], "the run folder cannot be written"),
+        (["{spec}", "--cpus", "1", "--set", "schedule.cpus_per_pack=4"], "must be <= the 1 CPUs of the run"),
+    ],
+)
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_users_mistake_is_one_line_and_exit_code_2(
+    command, spec, tmp_path, monkeypatch, arguments, message, dry
+):
+    if dry and "--runs" in arguments:
+        pytest.skip("a dry run writes nothing")
+    monkeypatch.chdir(tmp_path)
+    filled = [argument.format(spec=spec) for argument in arguments]
+    ended = command("run", *filled, *(["--dry-run"] if dry else []))
+    assert ended.code == 2
+    assert message in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert ended.err.startswith("gradatlas: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
+
+
+def test_an_existing_run_is_never_overwritten(command, planned_run, spec):
+    before = sorted(planned_run.folder.rglob("*"))
+    ended = command("run", spec, "--runs", planned_run.folder.parent, "--name", "small")
+    assert ended.code == 2
+    assert "the run's name must be new" in ended.err
+    assert f"gradatlas resume {planned_run.folder}" in ended.err
+    assert sorted(planned_run.folder.rglob("*")) == before
+
+
+def test_a_plan_that_cannot_be_written_leaves_no_folder(command, spec, tmp_path, monkeypatch):
+    from sweeps.ledger import Ledger
+
+    def full(self: Ledger, packs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Ledger, "write_plan", full)
+    ended = command("run", spec, "--runs", tmp_path / "runs", "--name", "x")
+    assert ended.code == 2
+    assert "No space left on device" in ended.err
+    assert not (tmp_path / "runs" / "x").exists()
+
+
+def test_a_dry_run_says_what_would_run_and_starts_nothing(command, spec, tmp_path):
+    ended = command("run", spec, "--dry-run", "--runs", tmp_path / "runs")
+    assert ended.code == 0
+    lines = dict(line.split(maxsplit=1) for line in ended.out.strip().splitlines())
+    assert lines["rows"] == "24"
+    assert lines["packs"].startswith("6, of ")
+    assert {"memory", "time"} <= set(lines)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_resuming_a_finished_run_does_nothing(command, finished_run):
+    before = {path: path.stat().st_mtime_ns for path in finished_run.folder.rglob("*")}
+    ended = command("resume", finished_run.folder)
+    assert ended.code == 0
+    assert "all 24 trials are done; nothing to resume" in ended.out
+    assert {path: path.stat().st_mtime_ns for path in finished_run.folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["resume", "status", "report"])
+def test_a_folder_that_is_no_run_is_told(command, tmp_path, name):
+    ended = command(name, tmp_path)
+    assert ended.code == 2
+    assert "is no run folder" in ended.err
+
+
+def test_status_reads_the_ledger_alone(command, finished_run):
+    assert "complete, 24 of 24 trials, 6 of 6 packs" in command("status", finished_run.folder).out
+    victim = sorted(finished_run.results.glob("*.parquet"))[0]
+    victim.write_bytes(b"PAR1")
+    ended = command("status", finished_run.folder)
+    assert ended.code == 0
+    assert "not complete, 19 of 24 trials" in ended.out
+    assert f"cannot be read: results/{victim.name}" in ended.out
+
+
+def test_list_and_presets_and_version(command, finished_run, tmp_path):
+    assert "24/24 trials  complete" in command("list", "--runs", finished_run.folder.parent).out
+    assert "start one with" in command("list", "--runs", tmp_path / "none").out
+    assert "quickstart: " in command("presets").out
+    assert command("--version").out.strip() == "gradatlas 0.1.0"
+
+
+def test_a_report_without_results_is_told(command, planned_run):
+    ended = command("report", planned_run.folder)
+    assert ended.code == 2
+    assert len(ended.err.strip().splitlines()) == 1
+    assert str(planned_run.folder) in ended.err
+
+
+def test_a_damaged_file_is_named_and_the_rest_is_reported(command, finished_run):
+    victim = sorted(finished_run.results.glob("*.parquet"))[0]
+    victim.write_bytes(victim.read_bytes()[:200])
+    ended = command("report", finished_run.folder)
+    assert ended.code == 0
+    assert victim.name in ended.err
+    assert "report: " in ended.out
+    assert victim.name in (finished_run.folder / "report" / "report.html").read_text()
