@@ -69,19 +69,19 @@ def _of_input(name: str, *constants, **options) -> Callable[[Tensor, Tensor, Ten
 
 
 def _elu(alpha: float, scale: float) -> dict:
-    # The fused kernel also takes the output in place of the input (is_result=True).
     return {
         "value": lambda h, out: (
             _aten.elu.default(h, alpha, scale, 1.0)
             if out is None
             else _aten.elu.out(h, alpha, scale, 1.0, out=out)
         ),
+        # From h, not from y: α + y has no digits left where φ′ = αeʰ is below the rounding of α.
         "backward": lambda g, h, y, out: (
-            _aten.elu_backward.default(g, alpha, scale, 1.0, True, y)
+            _aten.elu_backward.default(g, alpha, scale, 1.0, False, h)
             if out is None
-            else _aten.elu_backward.grad_input(g, alpha, scale, 1.0, True, y, grad_input=out)
+            else _aten.elu_backward.grad_input(g, alpha, scale, 1.0, False, h, grad_input=out)
         ),
-        "in_place": True,
+        "in_place": False,
         "largest_derivative": scale * max(alpha, 1.0),
         "near_zero": (scale * alpha, scale),
         "far_out": (0.0, scale),

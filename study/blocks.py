@@ -87,7 +87,7 @@ class Operation(Protocol):
     def forward(
         self, layer: Layer, x: Tensor, scratch: Scratch, *, is_block_input: bool
     ) -> tuple[Tensor, Kept]:
-        """What comes out, and what the backward pass needs; x may be overwritten unless it is the block's input."""
+        """(Output, what the backward pass needs); may overwrite x unless it is the block's input."""
 
     def backward(self, layer: Layer, g: Tensor, kept: Kept, gradient: Layer, out: Tensor | None) -> Tensor:
         """The gradient at x, in `out` (None: not wanted by anybody, g comes back)."""

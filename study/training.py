@@ -90,7 +90,7 @@ def train(
     device = torch.device("cpu") if device is None else device
     steps, batch_size = trials[0].steps, trials[0].batch_size
     pack = _Pack(trials, dtype, device)
-    record = _Record(trials, steps)
+    record = _Record(trials, steps, device)
     workspace = Workspace(dtype, device)
     inputs, labels = data.inputs.to(device, dtype), data.labels.to(device)
     update = OPTIMIZERS[trials[0].optimizer]
@@ -163,14 +163,16 @@ def _clip_values(pack: _Pack, norms: Tensor) -> tuple[Tensor, Tensor]:
 class _Record:
     """What is written down while a pack trains, by the trials' places at the start."""
 
-    def __init__(self, trials: Sequence[Trial], steps: int) -> None:
+    def __init__(self, trials: Sequence[Trial], steps: int, device: torch.device) -> None:
         shape = (steps, len(trials))
         names = ("losses", "norms_before", "norms_after", "cosines")
-        self._at_steps = {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in names}
-        self.accuracy = torch.full((len(trials),), torch.nan, dtype=torch.float64)
-        self.diverged_step = torch.full((len(trials),), -1)
-        self.diverged_layer = torch.full((len(trials),), -1)
-        self.update = torch.full((len(trials), trials[0].depth), torch.nan, dtype=torch.float64)
+        self._at_steps = {
+            name: torch.full(shape, torch.nan, dtype=torch.float64, device=device) for name in names
+        }
+        self.accuracy = torch.full((len(trials),), torch.nan, dtype=torch.float64, device=device)
+        self.diverged_step = torch.full((len(trials),), -1, device=device)
+        self.diverged_layer = torch.full((len(trials),), -1, device=device)
+        self.update = torch.full_like(self.accuracy, torch.nan).repeat(trials[0].depth, 1).T
 
     def write(self, step: int, places: Tensor, **values: Tensor) -> None:
         """One step's values of the trials at these places."""
@@ -196,9 +198,9 @@ def _record_divergence(
 class _FiniteLayers:
     """Notes the first layer whose signal and the last whose gradient is not finite; 0: none."""
 
-    def __init__(self, trials: int) -> None:
-        self.forward = torch.zeros(trials, dtype=torch.int64)
-        self.backward = torch.zeros(trials, dtype=torch.int64)
+    def __init__(self, trials: int, device: torch.device) -> None:
+        self.forward = torch.zeros(trials, dtype=torch.int64, device=device)
+        self.backward = torch.zeros_like(self.forward)
 
     def adapted(self, operation: Operation, layer: Layer) -> tuple[Operation, Layer]:
         """Nothing is changed."""
@@ -223,7 +225,7 @@ class _FiniteLayers:
 def first_bad_layers(network: Network, batch: tuple[Tensor, Tensor]) -> Int[Tensor, " trials"]:
     """The layer at which each trial went non-finite: the first on the way forward, or, where the signal is
     finite, the first on the way back; -1 where all layers are finite."""
-    notes = _FiniteLayers(len(network.depths))
+    notes = _FiniteLayers(len(network.depths), batch[0].device)
     gradients = [layer.mapped(torch.empty_like) for layer in network.every_layer()]
     _gradients(network, batch, gradients, Workspace(batch[0].dtype, batch[0].device), notes)
     first = torch.where(notes.forward > 0, notes.forward, notes.backward)
@@ -240,8 +242,8 @@ def _record_end(record: _Record, pack: _Pack, data: Data, batch_size: int, works
     for examples, answers in zip(inputs.tensor_split(parts), labels.tensor_split(parts), strict=True):
         logits, _ = _logits(network, forward(network, examples, workspace), workspace)
         correct += (logits.argmax(dim=-1) == answers).sum(dim=1)
-    record.accuracy[pack.places] = (correct / len(inputs)).cpu()
+    record.accuracy[pack.places] = correct / len(inputs)
     for index, (layer, start) in enumerate(zip(network.layers, pack.start, strict=True)):
         moved = torch.linalg.vector_norm(layer.weight - start, dim=(1, 2)).double()
         size = torch.linalg.vector_norm(start, dim=(1, 2)).double()
-        record.update[pack.places[: len(moved)], index] = (moved / size).cpu()
+        record.update[pack.places[: len(moved)], index] = moved / size

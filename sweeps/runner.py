@@ -30,6 +30,7 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneC
 from ray.tune.search import Searcher
 
 from sweeps.display import Display
+from sweeps.errors import UserError
 from sweeps.ledger import Ledger
 from sweeps.spec import Sweep
 from sweeps.trainable import PackTrainable
@@ -91,11 +92,13 @@ def run_packs(ledger: Ledger, sweep: Sweep, cpus: int, display: Display) -> list
     pending = ledger.pending_packs()
     if not pending:
         return []
-    threads = sweep.schedule.cpus_per_pack
-    configs = [
-        {"run": str(ledger.folder.resolve()), "pack": pack, "limits": vars(sweep.limits), "threads": threads}
-        for pack in pending
-    ]
+    shared = {
+        "run": str(ledger.folder.resolve()),
+        "limits": vars(sweep.limits),
+        "threads": sweep.schedule.cpus_per_pack,
+        "gpus": sweep.schedule.gpus_per_pack,
+    }
+    configs = [shared | {"pack": pack} for pack in pending]
     scratch = Path(tempfile.mkdtemp(prefix="gradatlas-"))
     ray.init(
         num_cpus=cpus,
@@ -106,6 +109,7 @@ def run_packs(ledger: Ledger, sweep: Sweep, cpus: int, display: Display) -> list
         _node_ip_address="127.0.0.1",
     )
     try:
+        _reject_missing_gpus(sweep.schedule.gpus_per_pack)
         grid = _tuner(configs, sweep, cpus, scratch, display).fit()
         return [str(error).strip().splitlines()[-1] for error in grid.errors]
     finally:
@@ -113,14 +117,23 @@ def run_packs(ledger: Ledger, sweep: Sweep, cpus: int, display: Display) -> list
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _reject_missing_gpus(wanted: float) -> None:
+    """Ray would wait for ever for a GPU that is not there."""
+    found = ray.cluster_resources().get("GPU", 0)
+    if wanted > found:
+        raise UserError(
+            f"schedule.gpus_per_pack: must be <= the {found:g} GPUs that Ray found, but got {wanted:g}"
+        )
+
+
 def _tuner(configs: list[dict[str, Any]], sweep: Sweep, cpus: int, scratch: Path, display: Display) -> Tuner:
     schedule = sweep.schedule
     return Tuner(
-        tune.with_resources(PackTrainable, {"cpu": schedule.cpus_per_pack}),
+        tune.with_resources(PackTrainable, {"cpu": schedule.cpus_per_pack, "gpu": schedule.gpus_per_pack}),
         tune_config=TuneConfig(
             search_alg=PackSearcher(configs),
             num_samples=-1,
-            max_concurrent_trials=max(1, cpus // schedule.cpus_per_pack),
+            max_concurrent_trials=max(1, cpus // schedule.cpus_per_pack),  # GPUs bound it through Ray
             reuse_actors=True,
         ),
         run_config=RunConfig(

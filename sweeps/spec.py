@@ -47,6 +47,9 @@ class Schedule(_Table):
         "auto", description='most trials of a pack, or "auto"; 1 gives one Ray Tune trial per trial'
     )
     cpus_per_pack: int = pydantic.Field(1, ge=1, description="CPUs that a pack asks Ray for")
+    gpus_per_pack: float = pydantic.Field(
+        0.0, ge=0, description="GPUs, or the share of one, that a pack asks for"
+    )
     max_failures: int = pydantic.Field(2, ge=0, description="times that a failed pack is started again")
     cpus: int | None = pydantic.Field(None, ge=1, description="CPUs that the local Ray may use; default: all")
 

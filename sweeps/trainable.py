@@ -17,12 +17,14 @@ from sweeps.packing import cost
 
 
 class PackTrainable(tune.Trainable):
-    """Config: `run` (folder), `pack` (name), `limits`, `threads`; reports counts, never measurements."""
+    """Config: `run` (folder), `pack` (name), `limits`, `threads`, `gpus`; reports counts, never measurements."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """One torch thread per CPU asked for; no autograd, the engine has its own backward passes."""
         torch.set_num_threads(config["threads"])
         torch.set_grad_enabled(False)
+        # Ray leaves GPUs visible to workers that asked for none, so what was asked for decides.
+        self._device = torch.device("cuda" if config["gpus"] else "cpu")
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The actor goes on with another pack."""
@@ -34,7 +36,7 @@ class PackTrainable(tune.Trainable):
         ledger, pack = Ledger(Path(self.config["run"])), self.config["pack"]
         limits = Limits(**self.config["limits"])
         trials = ledger.pack_trials(pack)
-        rows = results(trials, limits=limits)
+        rows = results(trials, device=self._device, limits=limits)
         ledger.write_result(pack, rows)
         decades = np.array([row["gradient_decades"] for row in rows], dtype=float)
         return {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from sweeps.domains import Choices, Range
 from sweeps.errors import SpecError
+from sweeps.reference import reference
 from sweeps.runs import preset_files
 from sweeps.spec import dump_sweep, load_sweep, parse_sweep
 
@@ -27,7 +29,7 @@ seeds = 2
 """
 
 
-def _parsed(text: str, *overrides: str, tmp_path=None):
+def _parsed(text: str):
     return parse_sweep(tomllib.loads(text), "study.toml")
 
 
@@ -79,6 +81,43 @@ def test_a_resolved_sweep_file_gives_the_same_sweep(text):
         sweep.schedule,
         sweep.limits,
     )
+
+
+def test_every_table_and_domain_in_one_file():
+    sweep = _parsed(
+        """
+question = "Where do gradients vanish or explode, by depth, weight scale and activation?"
+[scientific]
+depth = { low = 2, high = 64, log = true }
+weight_gain = { low = 0.25, high = 16.0, log = true, levels = 8 }
+activation = ["sigmoid", "tanh", "relu"]
+norm = ["none", "batch"]
+skip = ["none", "residual"]
+clip_norm = ["off", 0.1, 1.0, 10.0]
+[nuisance]
+learning_rate = { low = 1e-4, high = 1.0, log = true }
+[fixed]
+width = 64
+init = "lecun"
+task = "digits"
+steps = 100
+[search]
+sampler = "qmc"
+points = 2000
+nuisance_draws = 1
+seeds = 1
+seed = 0
+[schedule]
+pack_size = "auto"
+cpus_per_pack = 1
+gpus_per_pack = 0
+max_failures = 2
+[storage]
+runs = "runs"
+"""
+    )
+    assert sweep.trials == 2000
+    assert sweep.schedule.gpus_per_pack == 0.0
 
 
 @pytest.mark.parametrize("name", preset_files())
@@ -203,3 +242,8 @@ def test_a_bad_set_is_told(tmp_path, override, message):
     path.write_text(GOOD)
     with pytest.raises(SpecError, match=message):
         load_sweep(path, (override,))
+
+
+def test_the_readme_holds_the_reference():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert reference() in readme, "run `python -m sweeps.reference` and put it into the README"

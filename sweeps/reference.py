@@ -1,0 +1,47 @@
+"""The reference of the sweep file as Markdown, from the declarations themselves: `python -m sweeps.reference`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from study.trial import DEFAULTS, PARAMETERS
+from sweeps.spec import TABLES
+
+
+def reference() -> str:
+    """Every key of the tables and every parameter, with default and meaning."""
+    keys = [
+        (f"`[{table}] {key}`", _shown(info.default), info.description or "")
+        for table, model in TABLES.items()
+        for key, info in model.model_fields.items()
+    ]
+    parameters = [
+        (f"`{name}`", _shown(DEFAULTS[name]), _with_choices(parameter.meaning, parameter.choices))
+        for name, parameter in PARAMETERS.items()
+    ]
+    return "\n\n".join(
+        (
+            _table(("key", "default", "meaning"), keys),
+            _table(("parameter", "default", "meaning"), parameters),
+        )
+    )
+
+
+def _with_choices(meaning: str, choices: Sequence[str]) -> str:
+    return f"{meaning}: {', '.join(choices)}" if len(choices) > 1 else meaning
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "–"
+    return f'`"{default}"`' if isinstance(default, str) else f"`{default:g}`"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(reference())
