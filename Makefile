@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint format install clean
+.PHONY: quickstart test lint format install gallery clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/gradatlas run quickstart
@@ -34,6 +34,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# The README's pictures, from a run of the quickstart preset: make gallery RUN=runs/NAME
+gallery:
+	cp $(RUN)/report/figures/regime_map.png analysis/gallery/
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

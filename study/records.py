@@ -1,6 +1,6 @@
 """Every column of the results: name, dtype, unit, meaning. Declared here once, for writers and readers.
 
-A dtype is the name of a Polars (and Arrow) type; "list[…]" holds one value per layer, first layer first.
+A dtype is the name of a Polars (and Arrow) type; "List(…)" holds one value per layer, first layer first.
 """
 
 from __future__ import annotations

@@ -164,15 +164,12 @@ class _Record:
     """What is written down while a pack trains, by the trials' places at the start."""
 
     def __init__(self, trials: Sequence[Trial], steps: int, device: torch.device) -> None:
-        shape = (steps, len(trials))
         names = ("losses", "norms_before", "norms_after", "cosines")
-        self._at_steps = {
-            name: torch.full(shape, torch.nan, dtype=torch.float64, device=device) for name in names
-        }
         self.accuracy = torch.full((len(trials),), torch.nan, dtype=torch.float64, device=device)
+        self._at_steps = {name: self.accuracy.repeat(steps, 1) for name in names}
         self.diverged_step = torch.full((len(trials),), -1, device=device)
         self.diverged_layer = torch.full((len(trials),), -1, device=device)
-        self.update = torch.full_like(self.accuracy, torch.nan).repeat(trials[0].depth, 1).T
+        self.update = self.accuracy.repeat(trials[0].depth, 1).T
 
     def write(self, step: int, places: Tensor, **values: Tensor) -> None:
         """One step's values of the trials at these places."""

@@ -35,6 +35,7 @@ class Parameter:
     low: float = -math.inf
     open_low: bool = False  # the lower limit itself is excluded
     shared: bool = False
+    training: bool = False  # changes training alone, nothing that is measured at initialisation
 
     def rule(self) -> str:
         """The rule in words, for messages and reference tables."""
@@ -58,23 +59,25 @@ class Parameter:
         return math.isfinite(value) and (value > self.low if self.open_low else value >= self.low)
 
 
-def _choice(default: str, table: Any, meaning: str) -> Any:
-    parameter = Parameter("choice", meaning, choices=tuple(table), shared=True)
+def _choice(default: str, table: Any, meaning: str, *, training: bool = False) -> Any:
+    parameter = Parameter("choice", meaning, choices=tuple(table), shared=True, training=training)
     return field(default=default, metadata={"parameter": parameter})
 
 
-def _integer(default: int, low: int, meaning: str, *, shared: bool = True) -> Any:
-    parameter = Parameter("integer", meaning, low=low, shared=shared)
+def _integer(default: int, low: int, meaning: str, *, shared: bool = True, training: bool = False) -> Any:
+    parameter = Parameter("integer", meaning, low=low, shared=shared, training=training)
     return field(default=default, metadata={"parameter": parameter})
 
 
-def _number(default: float, meaning: str, *, positive: bool = False, shared: bool = False) -> Any:
-    parameter = Parameter("number", meaning, low=0.0, open_low=positive, shared=shared)
+def _number(
+    default: float, meaning: str, *, positive: bool = False, shared: bool = False, training: bool = False
+) -> Any:
+    parameter = Parameter("number", meaning, low=0.0, open_low=positive, shared=shared, training=training)
     return field(default=default, metadata={"parameter": parameter})
 
 
 def _threshold(meaning: str) -> Any:
-    parameter = Parameter("threshold", meaning, low=0.0, open_low=True)
+    parameter = Parameter("threshold", meaning, low=0.0, open_low=True, training=True)
     return field(default=None, metadata={"parameter": parameter})
 
 
@@ -95,12 +98,12 @@ class Trial:
     skip: str = _choice("none", SKIPS, "skip connection of blocks 2 … L")
     clip_norm: float | None = _threshold("largest norm of the whole gradient")
     clip_value: float | None = _threshold("largest absolute value of a gradient's element")
-    optimizer: str = _choice("sgd", OPTIMIZERS, "update rule")
-    learning_rate: float = _number(0.1, "step size", positive=True)
+    optimizer: str = _choice("sgd", OPTIMIZERS, "update rule", training=True)
+    learning_rate: float = _number(0.1, "step size", positive=True, training=True)
     task: str = _choice("digits", TASKS, "data and loss")
     batch_size: int = _integer(64, 1, "examples per training step")
-    steps: int = _integer(100, 0, "training steps; 0 measures at initialisation only")
-    dtype: str = _choice("float32", DTYPES, "number format of training; profiles are always float64")
+    steps: int = _integer(100, 0, "training steps; 0 measures at initialisation only", training=True)
+    dtype: str = _choice("float32", DTYPES, "format of training; profiles are always float64", training=True)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The reference of the sweep file as Markdown, from the declarations themselves: `python -m sweeps.reference`."""
+"""The sweep file's reference as Markdown, from the declarations: `python -m sweeps.reference`."""
 
 from __future__ import annotations
 

@@ -30,7 +30,6 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneC
 from ray.tune.search import Searcher
 
 from sweeps.display import Display
-from sweeps.errors import UserError
 from sweeps.ledger import Ledger
 from sweeps.spec import Sweep
 from sweeps.trainable import PackTrainable
@@ -109,21 +108,11 @@ def run_packs(ledger: Ledger, sweep: Sweep, cpus: int, display: Display) -> list
         _node_ip_address="127.0.0.1",
     )
     try:
-        _reject_missing_gpus(sweep.schedule.gpus_per_pack)
         grid = _tuner(configs, sweep, cpus, scratch, display).fit()
         return [str(error).strip().splitlines()[-1] for error in grid.errors]
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _reject_missing_gpus(wanted: float) -> None:
-    """Ray would wait for ever for a GPU that is not there."""
-    found = ray.cluster_resources().get("GPU", 0)
-    if wanted > found:
-        raise UserError(
-            f"schedule.gpus_per_pack: must be <= the {found:g} GPUs that Ray found, but got {wanted:g}"
-        )
 
 
 def _tuner(configs: list[dict[str, Any]], sweep: Sweep, cpus: int, scratch: Path, display: Display) -> Tuner:

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
+import torch
 
 from sweeps.environment import environment
 from sweeps.errors import UserError
@@ -41,12 +42,18 @@ def available_cpus() -> int:
 
 
 def usable_cpus(sweep: Sweep, asked: int | None) -> int:
-    """CPUs for the local Ray; raises UserError where a pack would not fit."""
+    """CPUs for the local Ray; raises UserError where a pack fits on no worker and Ray would wait for ever."""
     cpus = asked or sweep.schedule.cpus or available_cpus()
+    gpus = torch.cuda.device_count()
     if sweep.schedule.cpus_per_pack > cpus:
         raise UserError(
             f"schedule.cpus_per_pack: must be <= the {cpus} CPUs of the run, but got "
-            f"{sweep.schedule.cpus_per_pack}; Ray would wait for ever"
+            f"{sweep.schedule.cpus_per_pack}"
+        )
+    if sweep.schedule.gpus_per_pack > gpus:
+        raise UserError(
+            f"schedule.gpus_per_pack: must be <= the {gpus} GPUs that torch finds here, but got "
+            f"{sweep.schedule.gpus_per_pack:g}"
         )
     return cpus
 

@@ -17,7 +17,7 @@ from sweeps.packing import cost
 
 
 class PackTrainable(tune.Trainable):
-    """Config: `run` (folder), `pack` (name), `limits`, `threads`, `gpus`; reports counts, never measurements."""
+    """Config: `run` (folder), `pack` (name), `limits`, `threads`, `gpus`; reports counts alone."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """One torch thread per CPU asked for; no autograd, the engine has its own backward passes."""

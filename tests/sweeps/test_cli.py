@@ -15,16 +15,14 @@ import pytest
         (["{spec}", "--set", "points"], "--set points: must read table.key=VALUE"),
         (["{spec}", "--name", "a/b"], "--name: must be letters, digits"),
         (["{spec}", "--name", ".."], "--name: must be letters, digits"),
-        (["{spec}", "--runs", "{spec}"], "the run folder cannot be written"),
         (["{spec}", "--cpus", "1", "--set", "schedule.cpus_per_pack=4"], "must be <= the 1 CPUs of the run"),
+        (["{spec}", "--set", "schedule.gpus_per_pack=64"], "GPUs that torch finds here, but got 64"),
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])
 def test_a_users_mistake_is_one_line_and_exit_code_2(
     command, spec, tmp_path, monkeypatch, arguments, message, dry
 ):
-    if dry and "--runs" in arguments:
-        pytest.skip("a dry run writes nothing")
     monkeypatch.chdir(tmp_path)
     filled = [argument.format(spec=spec) for argument in arguments]
     ended = command("run", *filled, *(["--dry-run"] if dry else []))
@@ -33,6 +31,12 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert len(ended.err.strip().splitlines()) == 1
     assert ended.err.startswith("gradatlas: ")
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(command, spec):
+    ended = command("run", spec, "--runs", spec)  # a file, not a folder
+    assert ended.code == 2
+    assert "the run folder cannot be written: Not a directory" in ended.err
 
 
 def test_an_existing_run_is_never_overwritten(command, planned_run, spec):

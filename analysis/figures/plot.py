@@ -1,0 +1,56 @@
+"""What a figure is: a table function that makes all decisions, a drawing function, and words about both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.figures.theme import Layout, theme
+from analysis.panels import MAX_PANELS
+from study.regimes import Limits
+
+_DPI = 160  # of images and of the parts of a vector file that are images
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a drawing function gets: the figure's table, the run's limits, the layout."""
+
+    table: pl.DataFrame
+    limits: Limits
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure of the report. `table` takes labelled trials; where it is empty `absent` is said instead."""
+
+    name: str
+    title: str
+    table: Callable[[pl.LazyFrame], pl.DataFrame]
+    draw: Callable[[Drawing], Figure]
+    reading: Callable[[pl.DataFrame, Limits], str]
+    alt: Callable[[pl.DataFrame, Limits], str]
+    absent: str
+
+
+def save(plot: Plot, drawing: Drawing, files: list[Path]) -> tuple[float, float]:
+    """Draw once, write each file in the format of its suffix; returns the size in CSS pixels."""
+    with theme(drawing.layout):
+        figure = plot.draw(drawing)
+        for file in files:
+            # Without a date the same figure is the same file.
+            metadata = {"Date": None} if file.suffix == ".svg" else {}
+            figure.savefig(file, dpi=_DPI, metadata=metadata)
+    width, height = figure.get_size_inches()
+    return float(width * 96), float(height * 96)
+
+
+def panels_shown(table: pl.DataFrame) -> str:
+    """A sentence where there are more panels than are drawn, else nothing."""
+    total = table["panels"][0]
+    return f" The first {MAX_PANELS} of {total} panels are shown." if total > MAX_PANELS else ""

@@ -1,0 +1,164 @@
+"""What the report says: every value of the template, from the tables of a run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis import panels, regions, summary, tables, words
+from analysis.tables import NoResultsError, Unreadable
+from study.regimes import Limits
+
+_DEFAULT_QUESTION = "Where do gradients vanish or explode?"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the report is made from: labelled trials, cells, the sweep and what could not be read."""
+
+    run: Path
+    trials: pl.LazyFrame
+    cells: pl.LazyFrame
+    plans: pl.LazyFrame | None
+    unreadable: list[Unreadable]
+    sweep: dict[str, Any]
+    limits: Limits
+
+
+def read_ledger(run: Path, *, thorough: bool = False) -> Ledger:
+    """The ledger of a run folder; raises NoResultsError where nothing can be reported."""
+    results, unreadable = tables.scan_results(run, thorough=thorough)
+    plans, bad_plans = tables.scan_plans(run)
+    sweep = tables.read_sweep(run)
+    limits = tables.sweep_limits(sweep)
+    trials = tables.labelled(results, limits)
+    if not trials.select(pl.len()).collect().item():
+        raise NoResultsError(
+            f"{run}: its result files hold no trials; `gradatlas resume {run}` runs its plan"
+        )
+    cells = tables.cells(trials, limits)
+    return Ledger(run, trials, cells, plans, unreadable + bad_plans, sweep, limits)
+
+
+def context(ledger: Ledger, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Every value that the template names."""
+    environment = _environment(ledger.run)
+    return {
+        "run": ledger.run.resolve().name,
+        "question": str(ledger.sweep.get("question") or _DEFAULT_QUESTION),
+        "sentences": summary.sentences(ledger.cells, ledger.trials),
+        "figures": figures,
+        "limits": ledger.limits,
+        "shares": _shares(ledger),
+        "ranges": _ranges(ledger),
+        "pooled": panels.pooled_columns(ledger.trials),
+        "counts": tables.counts(ledger.trials, ledger.plans),
+        "failures": tables.failures(ledger.trials),
+        "unreadable": [str(fault) for fault in ledger.unreadable],
+        "environment": list(_flat(environment)),
+        "started": _moment(str(environment.get("started", ""))),
+        "command": f"gradatlas run {shlex.quote(str(ledger.run / 'sweep.toml'))}",
+        "resume": f"gradatlas resume {shlex.quote(str(ledger.run))}",
+        "sweep_file": _text(ledger.run / "sweep.toml"),
+    }
+
+
+_KEYS = ["panel", "heading", "subheading"]
+
+
+def _named(frame: pl.LazyFrame, ledger: Ledger) -> pl.LazyFrame:
+    """The rows of trials or cells with the name of their panel."""
+    columns = panels.panel_columns(ledger.trials)
+    on = list(dict.fromkeys(["activation", *columns]))
+    return frame.join(panels.panel_keys(ledger.trials, columns).lazy(), on=on, nulls_equal=True)
+
+
+def _shares(ledger: Ledger) -> list[dict[str, Any]]:
+    """One row per panel: its name, the regimes' shares, the outcomes' shares (None without training)."""
+    regimes = regions.regime_shares(_named(ledger.cells, ledger), _KEYS)
+    outcomes = regions.outcome_shares(_named(ledger.trials, ledger), _KEYS)
+    return regimes.join(outcomes, on=_KEYS, how="left").sort("panel").collect().rows(named=True)
+
+
+def _ranges(ledger: Ledger) -> dict[str, Any]:
+    """The stable σ_w by panel and depth band: `bands` (column heads), `rows` with a cell per band.
+
+    Settings with too few cells at every depth are only counted (`unlisted`).
+    """
+    found = regions.stable_ranges(_named(ledger.cells, ledger), _KEYS)
+    bands = sorted({(row["depth_low"], row["depth_high"]) for row in found})
+    by_panel: dict[tuple, dict] = {}
+    for row in found:
+        place = by_panel.setdefault(tuple(row[key] for key in _KEYS), {})
+        place[row["depth_low"], row["depth_high"]] = row["range"]
+    rows = [
+        dict(zip(_KEYS, key, strict=True)) | {"cells": [_range_cell(ranges.get(band)) for band in bands]}
+        for key, ranges in sorted(by_panel.items())
+        if any(found.kind != "few" for found in ranges.values())
+    ]
+    return {
+        "bands": [words.span(*band) for band in bands],
+        "rows": rows,
+        "unlisted": len(by_panel) - len(rows),
+    }
+
+
+def _range_cell(found: regions.StableRange | None) -> dict[str, str]:
+    if found is None or found.kind == "few":
+        return {"kind": "few", "text": "–"}
+    if found.kind in ("most", "mixed"):
+        return {"kind": found.kind, "text": f"{words.percent(found.stable_share)} stable"}
+    return {"kind": found.kind, "text": _bounds(found) if found.kind == "range" else found.kind}
+
+
+def _bounds(found: regions.StableRange) -> str:
+    assert found.low is not None
+    assert found.high is not None
+    low, high = words.number(found.low), words.number(found.high)
+    if found.open_low:
+        return f"≤ {high}"
+    if found.open_high:
+        return f"≥ {low}"
+    return f"≈ {low}" if low == high else f"{low} – {high}"
+
+
+def _environment(run: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(_text(run / "environment.json") or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(name, value) of every leaf, names joined by dots."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield (
+                f"{prefix}{name}",
+                ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value),
+            )
+
+
+def _moment(text: str) -> str:
+    """An ISO time to the minute; anything else as it is."""
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return text
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,90 @@
+"""How values and numbers are written in titles, tables and sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_WORDS = {
+    "activation": {
+        "relu": "ReLU",
+        "leaky_relu": "leaky ReLU",
+        "elu": "ELU",
+        "selu": "SELU",
+        "gelu": "GELU",
+        "silu": "SiLU",
+    },
+    "norm": {"none": "no norm", "batch": "batch norm", "layer": "layer norm"},
+    "norm_position": {"before": "norm before φ", "after": "norm after φ"},
+    "skip": {
+        "none": "no skip",
+        "residual": "residual",
+        "preactivation": "pre-activation residual",
+        "scaled": "scaled residual",
+    },
+    "init": {"he_normal": "He normal", "lecun": "LeCun", "torch_default": "PyTorch's default"},
+    "family": {"mlp": "MLP", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU"},
+}
+_NAMELESS = ("part", "activation", "norm", "norm_position", "skip", "init", "family", "optimizer", "task")
+
+
+def word(column: str, value: object) -> str:
+    """A parameter's value for a reader: 'ReLU', 'batch norm', 'no skip', 'width 64'."""
+    known = _WORDS.get(column, {}).get(str(value))
+    if known is not None:
+        return known
+    if value is None and column in _NAMELESS:
+        return f"{column.replace('_', ' ')} not recorded"
+    text = number(value) if isinstance(value, float) else str(value)
+    if column in _NAMELESS:
+        return text if column == "part" else text.replace("_", " ")
+    return f"{column.replace('_', ' ')} {'off' if value is None else text}"
+
+
+def features(norm: str, skip: str) -> str:
+    """What a kind of network has: 'batch norm and residual skips'; empty for plain ones."""
+    parts = [word(column, value) for column, value in (("norm", norm), ("skip", skip)) if value != "none"]
+    return joined([f"{part} skips" if part.endswith("residual") else part for part in parts])
+
+
+def network(norm: str, skip: str) -> str:
+    """A kind of network: 'plain networks (no norm, no skip)', 'networks with batch norm'."""
+    found = features(norm, skip)
+    return f"networks with {found}" if found else "plain networks (no norm, no skip)"
+
+
+def number(value: float) -> str:
+    """Two significant digits without an exponent: 0.25, 1.4, 16, 130."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}".replace("inf", "∞").replace("-", "−")
+    digits = max(0, 1 - math.floor(math.log10(abs(value))))
+    text = f"{round(value, 1 - math.floor(math.log10(abs(value)))):.{digits}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+
+
+def percent(share: float | None) -> str:
+    """A share in whole percent; '<1 %' and '>99 %' where rounding would claim none or all."""
+    if share is None or math.isnan(share):
+        return "–"
+    if 0 < share < 0.005:
+        return "<1\u00a0%"
+    if 0.995 <= share < 1:
+        return ">99\u00a0%"
+    return f"{100 * share:.0f}\u00a0%"
+
+
+def count(value: int, singular: str, plural: str | None = None) -> str:
+    """'1 trial', '2,048 trials'."""
+    return f"{value:,} {singular if value == 1 else plural or singular + 's'}"
+
+
+def joined(items: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def span(low: int, high: int) -> str:
+    """A band of whole numbers: '4–7', '64'."""
+    return f"{low}" if low == high else f"{low}–{high}"

@@ -1,0 +1,169 @@
+"""The report of planted runs, odd ones included, and of broken ones."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from analysis.figures import FIGURES
+from analysis.report import NoResultsError, write_report
+from tests.analysis.conftest import Plant, plant_run, row, study_rows
+from tests.analysis.test_tables import damage, truncate
+
+ODD = {
+    "one trial": [row(0)],
+    "one activation": [planted for planted in study_rows() if planted["activation"] == "tanh"],
+    "one depth": [planted | {"depth": 10} for planted in study_rows()],
+    "one weight scale": [planted | {"sigma_w": 1.0} for planted in study_rows(points=40)],
+    "no training": [
+        planted | {"outcome": None, "steps": 0, "final_loss": None} for planted in study_rows(points=40)
+    ],
+    "all diverged": [planted | {"outcome": "diverged"} for planted in study_rows(points=40)],
+    "all failed": [
+        planted
+        | dict.fromkeys(["gradient_decades", "gradient_profile", "final_loss"])
+        | {"outcome": "failed", "failure": "out of memory"}
+        for planted in study_rows(points=40)
+    ],
+    "null profiles": [planted | {"gradient_profile": None} for planted in study_rows(points=40)],
+    "zero gradients": [
+        row(n, activation="relu", gradient_decades=-math.inf, gradient_profile=[-math.inf] * 9 + [0.0])
+        for n in range(20)
+    ],
+    "no clipping": [planted | {"clip_norm": None} for planted in study_rows(points=40)],
+    "weight scale zero": [row(n, weight_gain=0.0, gradient_decades=-math.inf) for n in range(9)],
+}
+
+
+@pytest.fixture
+def planted(plant: Plant) -> Path:
+    return plant(study_rows(points=60))
+
+
+@pytest.fixture(scope="module")
+def odd_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """The text of the report of an odd run, made once."""
+
+    @cache
+    def text(name: str) -> str:
+        run = plant_run(tmp_path_factory.mktemp("odd") / "planted", ODD[name])
+        return write_report(run).read_text(encoding="utf-8")
+
+    return text
+
+
+def test_the_report_answers_shows_every_figure_and_needs_nothing_but_itself(plant: Plant) -> None:
+    run = plant(study_rows())
+    messages: list[str] = []
+    html = write_report(run, on_progress=messages.append)
+    text = html.read_text(encoding="utf-8")
+    assert html == run / "report" / "report.html"
+    assert "<h1>Where are gradients stable?</h1>" in text
+    assert "In plain networks (no norm, no skip)" in text
+    assert "<sub>w</sub>" in text
+    assert all(f'<figure id="{name}">' in text for name in FIGURES)
+    assert f"gradatlas run {run}/sweep.toml" in text
+    assert "packages.torch" in text
+    files = {file.name for file in (run / "report" / "figures").iterdir()}
+    assert files == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
+    assert (messages[0], messages[-1]) == ("drawing regime map", f"wrote {html}")
+    assert re.findall(r'(?:src|href|srcset)="(?!data:)', text) == []
+    assert re.findall(r"https?://|<script", text) == []
+    assert len(text) < 4e6
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_runs_have_a_report(odd_report: Callable[[str], str], name: str) -> None:
+    text = odd_report(name)
+    assert "How often gradients are stable" in text
+    assert not re.search(r"\b(nan|None|inf)\b", re.sub(r"data:[^\"]*|alt=\"[^\"]*", "", text))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("no clipping", FIGURES["clipping"].absent),
+        ("no training", FIGURES["outcome_map"].absent),
+        ("null profiles", FIGURES["gradient_profiles"].absent),
+        ("weight scale zero", FIGURES["regime_map"].absent),
+    ],
+)
+def test_a_figure_without_data_is_left_out_with_the_reason(
+    odd_report: Callable[[str], str], name: str, sentence: str
+) -> None:
+    assert sentence in odd_report(name)
+
+
+def test_figures_of_an_earlier_report_do_not_stay(plant: Plant) -> None:
+    run = plant(ODD["no clipping"])
+    stale = run / "report" / "figures" / "clipping.svg"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("old")
+    write_report(run)
+    assert not stale.exists()
+
+
+def test_the_reasons_of_failed_trials_are_told(odd_report: Callable[[str], str]) -> None:
+    assert "40 × out of memory" in odd_report("all failed")
+
+
+def test_with_out_only_that_file_is_written(planted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere" / "mail.html"
+    assert write_report(planted, out) == out
+    assert [file.name for file in out.parent.iterdir()] == ["mail.html"]
+    assert not (planted / "report").exists()
+
+
+def test_names_with_html_are_escaped(plant: Plant) -> None:
+    evil = "<script>alert(1)</script>"
+    rows = [planted | {"part": [evil, "b"][planted["trial"] % 2]} for planted in study_rows(points=60)]
+    run = plant(rows, sweep=f'question = "Is {evil} stable?"\nname = "{evil}"\n', name="run & <i>co")
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "<i>co" not in text
+
+
+def test_counts_of_an_unfinished_run_and_the_way_on(plant: Plant) -> None:
+    rows = study_rows(points=30)
+    run = plant(rows[:20], planned=rows)
+    text = write_report(run).read_text(encoding="utf-8")
+    cells = dict(re.findall(r'<th scope="row">([a-z ]+?)(?: <span>.*?</span>)?</th><td>([^<]*)</td>', text))
+    assert (cells["planned trials"], cells["finished"], cells["missing"]) == ("30", "20", "10")
+    assert f"gradatlas resume {run}" in text
+
+
+@pytest.mark.parametrize("spoil", [truncate, damage])
+def test_an_unreadable_file_is_named_and_the_rest_reported(
+    plant: Plant, caplog: pytest.LogCaptureFixture, spoil
+) -> None:
+    run = plant(study_rows(points=60))
+    spoil(run / "results" / "pack-1.parquet")
+    with caplog.at_level(logging.WARNING, logger="analysis.report"):
+        text = write_report(run).read_text(encoding="utf-8")
+    assert "results/pack-1.parquet: not a whole Parquet file" in text
+    assert "30 trials" in text
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 1
+    assert "results/pack-1.parquet" in warnings[0]
+
+
+def test_a_truncated_plan_is_named_too(planted: Path) -> None:
+    truncate(planted / "plans" / "plan-0.parquet")
+    text = write_report(planted).read_text(encoding="utf-8")
+    assert "plans/plan-0.parquet: not a whole Parquet file" in text
+    assert "unknown (no readable plan)" in text
+
+
+@pytest.mark.parametrize("files", [0, 1])
+def test_a_run_with_no_results_is_refused_and_left_as_it_was(plant: Plant, files: int) -> None:
+    run = plant([], files=files)
+    with pytest.raises(NoResultsError, match="gradatlas resume"):
+        write_report(run)
+    assert not (run / "report").exists()
