@@ -91,7 +91,7 @@ def _add_training(
     labels = outcome(
         first_loss=training.losses[0],
         final_loss=final,
-        constant_loss=data.constant_loss,
+        constant_loss=TASKS[trials[0].task].loss.constant(data.targets),
         diverged=training.diverged_step >= 0,
         limits=limits,
     )

@@ -16,7 +16,7 @@ def pack_memory(trials: Sequence[Trial]) -> int:
     """Peak bytes of a pack's tensors: of its float64 profile or its float32 training, whichever is more."""
     parameters = signals = 0
     first = trials[0]
-    features, classes = TASKS[first.task].features, TASKS[first.task].classes
+    features, outputs = TASKS[first.task].features, TASKS[first.task].outputs
     plane = first.batch_size * first.width  # elements of one trial's signal at one layer
     deepest = max(trial.depth for trial in trials)
     for layer in range(1, deepest + 1):
@@ -24,7 +24,7 @@ def pack_memory(trials: Sequence[Trial]) -> int:
         fan_in = features if layer == 1 else first.width
         parameters += count * first.width * (fan_in + 1)
         signals += count * plane * _tensors_kept(first, layer)
-    parameters += len(trials) * classes * (first.width + 1)
+    parameters += len(trials) * outputs * (first.width + 1)
     rows = len(trials) * plane * (3 if first.skip == "none" else 4)  # the readout's and the backward pass's
     # The profile holds its parameters, what they were drawn as, or the signals and the probe; training holds
     # parameters, their gradients and their start, and a copy of the gradients where values are clipped.

@@ -24,6 +24,7 @@ from torch import Tensor
 from study.activations import ACTIVATIONS
 from study.blocks import Kept, Layer, Linear, Operation, Scratch, block_kinds, operations
 from study.initializers import INITIALIZERS
+from study.losses import Loss
 from study.randomness import stream
 from study.shapes import Float
 from study.tasks import TASKS
@@ -93,6 +94,32 @@ class Network:
     def every_layer(self) -> list[Layer]:
         """The hidden layers and the readout: all that is trained and clipped."""
         return [*self.layers, self.readout]
+
+    def hidden_weights(self) -> list[Tensor]:
+        """The weight of each hidden layer."""
+        return [layer.weight for layer in self.layers]
+
+    def outputs(self, inputs: Float[Tensor, "batch features"], workspace: Workspace) -> Tensor:
+        """What the readout puts out, (trials, batch, outputs)."""
+        return _read_out(self, forward(self, inputs, workspace), workspace)[0]
+
+    def loss_gradients(
+        self,
+        batch: tuple[Tensor, Tensor],
+        loss: Loss,
+        gradients: Sequence[Layer],
+        workspace: Workspace,
+        observer: Observer | None = None,
+    ) -> Float[Tensor, " trials"]:
+        """The losses of a batch, in float64; writes the gradients of `every_layer()`."""
+        inputs, targets = batch
+        tape = forward(self, inputs, workspace, observer)
+        outputs, kept = _read_out(self, tape, workspace)
+        losses, gradient = loss.value_and_gradient(outputs, targets)
+        out = workspace.take("output gradient", tuple(tape.output.shape))
+        READOUT.backward(self.readout, gradient, kept, gradients[-1], out)
+        backward(self, tape, out, gradients, workspace, observer)
+        return losses.double()
 
     def selected(self, keep: Tensor) -> Network:
         """The stack of some of its trials; `keep` holds their places in rising order."""
@@ -173,8 +200,8 @@ def _draw_layers(trial: Trial, features: int) -> list[tuple[np.ndarray, np.ndarr
 
 def _draw_readout(trial: Trial) -> np.ndarray:
     """The readout's weight, LeCun in every trial."""
-    classes = TASKS[trial.task].classes
-    return INITIALIZERS["lecun"].draw(stream(trial.seed, "readout"), trial.width, classes)
+    outputs = TASKS[trial.task].outputs
+    return INITIALIZERS["lecun"].draw(stream(trial.seed, "readout"), trial.width, outputs)
 
 
 @dataclass
@@ -183,6 +210,10 @@ class Tape:
 
     output: Float[Tensor, "trials batch width"]
     blocks: list[list[tuple[Operation, Layer, Kept]]]
+
+
+def _read_out(network: Network, tape: Tape, workspace: Workspace) -> tuple[Tensor, Kept]:
+    return READOUT.forward(network.readout, tape.output, workspace.within("readout"), is_block_input=True)
 
 
 def forward(

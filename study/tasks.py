@@ -6,7 +6,6 @@ step alone. A new task is one entry of `TASKS`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,27 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from study.losses import CROSS_ENTROPY, Loss
 from study.randomness import stream
-from study.shapes import Float, Int
+from study.shapes import Float
 
 _TASK_SEED = 0
 
 
 @dataclass(frozen=True)
 class Data:
-    """Examples and class labels, split for training and testing."""
+    """Examples and targets, split for training and testing; targets are as the task's loss takes them."""
 
-    inputs: Float[Tensor, "examples features"]
-    labels: Int[Tensor, " examples"]
-    test_inputs: Float[Tensor, "test_examples features"]
-    test_labels: Int[Tensor, " test_examples"]
-    classes: int
-
-    @property
-    def constant_loss(self) -> float:
-        """Loss of the best constant predictor: the entropy of the training labels, in nats."""
-        shares = torch.bincount(self.labels, minlength=self.classes).double() / len(self.labels)
-        return float(-torch.xlogy(shares, shares).sum())
+    inputs: Float[Tensor, "examples ..."]
+    targets: Tensor
+    test_inputs: Float[Tensor, "test_examples ..."]
+    test_targets: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,8 +37,9 @@ class Task:
     """A task by its sizes, known without loading it, and the function that loads it."""
 
     training_examples: int
-    features: int
-    classes: int
+    features: int  # of an example, or of one of its time steps
+    outputs: int
+    loss: Loss
     load: Callable[[], Data]
 
 
@@ -60,11 +54,11 @@ def _digits() -> Data:
     mean, deviation = pixels[training].mean(), pixels[training].std()
     inputs = torch.from_numpy((pixels - mean) / deviation)
     targets = torch.from_numpy(labels)
-    return Data(inputs[training], targets[training], inputs[test], targets[test], classes=10)
+    return Data(inputs[training], targets[training], inputs[test], targets[test])
 
 
 TASKS: dict[str, Task] = {
-    "digits": Task(training_examples=1437, features=64, classes=10, load=_digits),
+    "digits": Task(training_examples=1437, features=64, outputs=10, loss=CROSS_ENTROPY, load=_digits),
 }
 
 
@@ -79,15 +73,3 @@ def batch_indices(examples: int, batch_size: int, step: int) -> np.ndarray:
 @cache
 def _epoch_order(examples: int, epoch: int) -> np.ndarray:
     return stream(_TASK_SEED, f"epoch {epoch}").permutation(examples)
-
-
-def loss_and_gradient(
-    logits: Float[Tensor, "trials batch classes"], labels: Int[Tensor, " batch"]
-) -> tuple[Float[Tensor, " trials"], Float[Tensor, "trials batch classes"]]:
-    """Mean cross-entropy of each trial in nats, and its gradient with respect to the logits."""
-    log_probabilities = torch.log_softmax(logits, dim=-1)
-    chosen = labels.expand(len(logits), -1).unsqueeze(-1)
-    losses = -log_probabilities.gather(-1, chosen).mean(dim=(1, 2))
-    gradient = log_probabilities.exp_()
-    gradient.scatter_add_(-1, chosen, gradient.new_full((), -1.0).expand(chosen.shape))
-    return losses, gradient.div_(math.prod(labels.shape))

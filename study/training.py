@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.blocks import Kept, Layer, Operation
 from study.clipping import clip_values, gradient_norms, norm_factors
-from study.networks import READOUT, Network, Observer, Tape, Workspace, backward, build, forward
+from study.divergence import first_bad_layers
+from study.losses import Loss
+from study.networks import Workspace, build
 from study.optimizers import OPTIMIZERS
 from study.regimes import DEFAULT_LIMITS, Limits
-from study.shapes import Float, Int
-from study.tasks import Data, batch_indices, loss_and_gradient
+from study.tasks import TASKS, Data, batch_indices
 from study.trial import Trial
 
 
@@ -45,7 +45,7 @@ class _Pack:
 
     def __init__(self, trials: Sequence[Trial], dtype: torch.dtype, device: torch.device) -> None:
         self.network = build(trials, dtype=dtype, device=device)
-        self.start = [layer.weight.clone() for layer in self.network.layers]
+        self.start = [weight.clone() for weight in self.network.hidden_weights()]
         self.places = torch.arange(len(trials), device=device)
 
         def column(name: str, missing: float = np.inf) -> Tensor:
@@ -67,13 +67,13 @@ class _Pack:
         keep = (~gone).nonzero().squeeze(1)
         gradients = self.gradients
         self.network = self.network.selected(keep)
-        self.start = [w[keep[keep < len(w)]] for w in self.start][: len(self.network.layers)]
+        kept = len(self.network.hidden_weights())
+        self.start = [start[keep[keep < len(start)]] for start in self.start[:kept]]
         for name in ("places", "learning_rate", "clip_norm", "clip_value", "first_loss"):
             setattr(self, name, getattr(self, name)[keep])
-        hidden = gradients[: len(self.network.layers)]
         self.gradients = [
             layer.mapped(lambda tensor: tensor[keep[keep < len(tensor)]])
-            for layer in (*hidden, gradients[-1])
+            for layer in (*gradients[:kept], gradients[-1])
         ]
         self.clips_values = bool(self.clip_value.isfinite().any())
 
@@ -92,12 +92,12 @@ def train(
     pack = _Pack(trials, dtype, device)
     record = _Record(trials, steps, device)
     workspace = Workspace(dtype, device)
-    inputs, labels = data.inputs.to(device, dtype), data.labels.to(device)
-    update = OPTIMIZERS[trials[0].optimizer]
+    inputs, targets = data.inputs.to(device, dtype), data.targets.to(device)
+    loss, update = TASKS[trials[0].task].loss, OPTIMIZERS[trials[0].optimizer]
     for step in range(steps):
         chosen = torch.from_numpy(batch_indices(len(inputs), batch_size, step)).to(device)
-        batch = inputs[chosen], labels[chosen]
-        losses = _gradients(pack.network, batch, pack.gradients, workspace)
+        batch = inputs[chosen], targets[chosen]
+        losses = pack.network.loss_gradients(batch, loss, pack.gradients, workspace)
         if step == 0:
             pack.first_loss = losses
         norms = gradient_norms(pack.gradients)
@@ -109,7 +109,7 @@ def train(
         )
         diverged = ~(losses <= limits.diverged_factor * pack.first_loss) | ~norms_after.isfinite()
         if diverged.any():
-            _record_divergence(record, pack, diverged, batch, step)
+            _record_divergence(record, pack, diverged, batch, loss, step)
             pack.drop(diverged)
             if len(pack.places) == 0:
                 break
@@ -119,30 +119,8 @@ def train(
             for parameter, its_gradient in zip(layer.tensors(), gradient.tensors(), strict=True):
                 update(parameter, its_gradient, step_size[: len(parameter)])
     if len(pack.places):
-        _record_end(record, pack, data, batch_size, workspace)
+        _record_end(record, pack, data, loss, batch_size, workspace)
     return record.training()
-
-
-def _gradients(
-    network: Network,
-    batch: tuple[Tensor, Tensor],
-    gradients: Sequence[Layer],
-    workspace: Workspace,
-    observer: Observer | None = None,
-) -> Float[Tensor, " trials"]:
-    """The losses of a batch, in float64; writes the gradients of all parameters."""
-    inputs, labels = batch
-    tape = forward(network, inputs, workspace, observer)
-    logits, kept = _logits(network, tape, workspace)
-    losses, gradient = loss_and_gradient(logits, labels)
-    out = workspace.take("output gradient", tuple(tape.output.shape))
-    READOUT.backward(network.readout, gradient, kept, gradients[-1], out)
-    backward(network, tape, out, gradients, workspace, observer)
-    return losses.double()
-
-
-def _logits(network: Network, tape: Tape, workspace: Workspace) -> tuple[Tensor, Kept]:
-    return READOUT.forward(network.readout, tape.output, workspace.within("readout"), is_block_input=True)
 
 
 def _clip_values(pack: _Pack, norms: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,63 +162,27 @@ class _Record:
 
 
 def _record_divergence(
-    record: _Record, pack: _Pack, diverged: Tensor, batch: tuple[Tensor, Tensor], step: int
+    record: _Record, pack: _Pack, diverged: Tensor, batch: tuple[Tensor, Tensor], loss: Loss, step: int
 ) -> None:
     """Where and when: the step, and the first layer at which something was not finite."""
     rows = diverged.nonzero().squeeze(1)
     record.diverged_step[pack.places[rows]] = step
-    record.diverged_layer[pack.places[rows]] = first_bad_layers(pack.network.selected(rows), batch)
+    record.diverged_layer[pack.places[rows]] = first_bad_layers(pack.network.selected(rows), batch, loss)
 
 
-class _FiniteLayers:
-    """Notes the first layer whose signal and the last whose gradient is not finite; 0: none."""
-
-    def __init__(self, trials: int, device: torch.device) -> None:
-        self.forward = torch.zeros(trials, dtype=torch.int64, device=device)
-        self.backward = torch.zeros_like(self.forward)
-
-    def adapted(self, operation: Operation, layer: Layer) -> tuple[Operation, Layer]:
-        """Nothing is changed."""
-        return operation, layer
-
-    def _note(self, first: Tensor, number: int, values: Tensor) -> None:
-        bad = ~values.isfinite().all(dim=2).all(dim=1)
-        first[: len(bad)][bad & (first[: len(bad)] == 0)] = number
-
-    def forward_tap(self, number: int, h: Tensor) -> None:
-        """Layers come first to last."""
-        self._note(self.forward, number, h)
-
-    def backward_tap(self, number: int, delta: Tensor) -> None:
-        """Layers come last to first."""
-        self._note(self.backward, number, delta)
-
-    def backward_step(self, *unused: object) -> None:
-        """Nothing to note."""
-
-
-def first_bad_layers(network: Network, batch: tuple[Tensor, Tensor]) -> Int[Tensor, " trials"]:
-    """The layer at which each trial went non-finite: the first on the way forward, or, where the signal is
-    finite, the first on the way back; -1 where all layers are finite."""
-    notes = _FiniteLayers(len(network.depths), batch[0].device)
-    gradients = [layer.mapped(torch.empty_like) for layer in network.every_layer()]
-    _gradients(network, batch, gradients, Workspace(batch[0].dtype, batch[0].device), notes)
-    first = torch.where(notes.forward > 0, notes.forward, notes.backward)
-    return torch.where(first > 0, first, -1)
-
-
-def _record_end(record: _Record, pack: _Pack, data: Data, batch_size: int, workspace: Workspace) -> None:
+def _record_end(
+    record: _Record, pack: _Pack, data: Data, loss: Loss, batch_size: int, workspace: Workspace
+) -> None:
     """Accuracy on the test split and how far each layer moved, of the trials that did not diverge."""
-    network = pack.network
-    inputs, labels = data.test_inputs.to(network.readout.weight), data.test_labels.to(pack.places.device)
-    # In parts of a training batch's size: a batch norm sees as many examples as it did in training.
-    parts = -(-len(inputs) // batch_size)
-    correct = torch.zeros(len(pack.places), dtype=torch.float64, device=inputs.device)
-    for examples, answers in zip(inputs.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        logits, _ = _logits(network, forward(network, examples, workspace), workspace)
-        correct += (logits.argmax(dim=-1) == answers).sum(dim=1)
-    record.accuracy[pack.places] = correct / len(inputs)
-    for index, (layer, start) in enumerate(zip(network.layers, pack.start, strict=True)):
-        moved = torch.linalg.vector_norm(layer.weight - start, dim=(1, 2)).double()
+    if loss.correct is not None:
+        inputs, targets = data.test_inputs.to(pack.start[0]), data.test_targets.to(pack.places.device)
+        # In parts of a training batch's size: a batch norm sees as many examples as it did in training.
+        parts = -(-len(inputs) // batch_size)
+        correct = torch.zeros(len(pack.places), dtype=torch.float64, device=inputs.device)
+        for examples, answers in zip(inputs.tensor_split(parts), targets.tensor_split(parts), strict=True):
+            correct += loss.correct(pack.network.outputs(examples, workspace), answers).sum(dim=1)
+        record.accuracy[pack.places] = correct / len(inputs)
+    for index, (weight, start) in enumerate(zip(pack.network.hidden_weights(), pack.start, strict=True)):
+        moved = torch.linalg.vector_norm(weight - start, dim=(1, 2)).double()
         size = torch.linalg.vector_norm(start, dim=(1, 2)).double()
         record.update[pack.places[: len(moved)], index] = moved / size

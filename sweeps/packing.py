@@ -79,7 +79,7 @@ def _part_trials(
 def cost(trial: Trial) -> float:
     """Multiplications of a trial's training and profile, the unit of packing."""
     task = TASKS[trial.task]
-    weights = trial.width * (task.features + (trial.depth - 1) * trial.width + task.classes)
+    weights = trial.width * (task.features + (trial.depth - 1) * trial.width + task.outputs)
     profile_steps = 4.0  # float64, and as much measuring as multiplying
     return 3.0 * trial.batch_size * weights * (trial.steps + profile_steps)
 

@@ -91,7 +91,7 @@ def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
     record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": []}
     for step in range(trial.steps):
         chosen = batch_indices(len(data.inputs), trial.batch_size, step)
-        loss = nn.functional.cross_entropy(model(data.inputs[chosen]), data.labels[chosen])
+        loss = nn.functional.cross_entropy(model(data.inputs[chosen]), data.targets[chosen])
         optimizer.zero_grad()
         loss.backward()
         record["losses"].append(loss.item())

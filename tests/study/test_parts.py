@@ -14,11 +14,12 @@ from study.activations import ACTIVATIONS
 from study.blocks import Layer
 from study.clipping import clip_values, gradient_norms, norm_factors
 from study.initializers import INITIALIZERS, sigma_b, sigma_w
+from study.losses import CROSS_ENTROPY
 from study.memory import pack_memory
 from study.networks import build
 from study.randomness import stream
 from study.regimes import Limits, is_severe, outcome, regime
-from study.tasks import TASKS, batch_indices, loss_and_gradient
+from study.tasks import TASKS, batch_indices
 from study.trial import Trial
 from tests.study.reference import ACTIVATION_MODULES
 
@@ -114,7 +115,7 @@ def test_digits_are_scikit_learns_split_once_and_scaled_by_one_mean_and_deviatio
     data, stored = TASKS["digits"].load(), load_digits()
     assert (len(data.inputs), len(data.test_inputs)) == (TASKS["digits"].training_examples, 360)
     pixels = torch.cat([data.inputs, data.test_inputs]).numpy()
-    labels = torch.cat([data.labels, data.test_labels]).numpy()
+    labels = torch.cat([data.targets, data.test_targets]).numpy()
     assert data.inputs.mean().abs() < 1e-12
     assert data.inputs.std(correction=0) == pytest.approx(1.0)
     low, high = pixels.min(), pixels.max()
@@ -122,8 +123,8 @@ def test_digits_are_scikit_learns_split_once_and_scaled_by_one_mean_and_deviatio
     ours = sorted((label, *image) for label, image in zip(labels, restored, strict=True))
     theirs = sorted((label, *image) for label, image in zip(stored.target, stored.data, strict=True))
     np.testing.assert_array_equal(np.array(ours), np.array(theirs))
-    counts = np.bincount(data.labels.numpy()) / len(data.labels)
-    assert data.constant_loss == pytest.approx(-(counts * np.log(counts)).sum())
+    counts = np.bincount(data.targets.numpy()) / len(data.targets)
+    assert CROSS_ENTROPY.constant(data.targets) == pytest.approx(-(counts * np.log(counts)).sum())
 
 
 def test_an_epoch_sees_every_example_once_in_its_own_order():
@@ -140,7 +141,7 @@ def test_cross_entropy_equals_torchs():
     labels = torch.tensor([0, 1, 2, 3, 4, 0, 1])
     expected = torch.stack([nn.functional.cross_entropy(x, labels) for x in logits])
     (gradient,) = torch.autograd.grad(expected.sum(), logits)
-    losses, ours = loss_and_gradient(logits.detach().clone(), labels)
+    losses, ours = CROSS_ENTROPY.value_and_gradient(logits.detach().clone(), labels)
     torch.testing.assert_close(losses, expected.detach(), rtol=1e-12, atol=0)
     torch.testing.assert_close(ours, gradient, rtol=1e-10, atol=1e-15)
 

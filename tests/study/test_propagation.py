@@ -136,12 +136,19 @@ def test_biases_act_on_a_rescaled_signal_as_they_are():
     # A bias keeps a shrinking signal from shrinking below it: nothing needs rescaling, nothing is lost.
     profile = _profile(Trial(depth=600, activation="relu", weight_gain=0.1, bias_std=1e-3, steps=0, seed=1))
     assert np.log10(1e-3) - 0.5 < profile.forward[0, -1] < np.log10(1e-3) + 0.5
-    # In an exploding net the biases fade: the profile is that of the net without.
-    loud, silent = (
-        _profile(Trial(depth=400, weight_gain=20.0, bias_std=b, steps=0, seed=1, width=16))
-        for b in (1e-6, 0.0)
-    )
-    np.testing.assert_allclose(loud.forward, silent.forward, atol=1e-4)
+    # ReLU is homogeneous: biases of 1e120 are biases of 1 in units of 1e120, beside which the input is zero.
+    setting = {"depth": 30, "weight_gain": 1.2, "steps": 0, "seed": 1, "width": 16}
+    huge = _profile(Trial(bias_std=1e120, **setting))
+    one = _profile(Trial(bias_std=1.0, **setting), inputs=torch.zeros_like(INPUTS))
+    np.testing.assert_allclose(huge.forward, one.forward + 120, atol=1e-9)
+    np.testing.assert_allclose(huge.gradient, one.gradient, atol=1e-9)
+
+
+def test_the_factors_of_a_skip_describe_its_branch_without_the_branchs_scale():
+    # In a linear net with orthogonal weights no factor of the branch changes an RMS, 1/√L or not.
+    profile = _profile(Trial(depth=9, activation="linear", init="orthogonal", skip="scaled", steps=0, seed=1))
+    np.testing.assert_allclose(profile.weight_factor[0, :-1], 0.0, atol=1e-12)
+    np.testing.assert_allclose(profile.derivative_factor[0, :-1], 0.0, atol=1e-12)
 
 
 def test_a_trial_measures_the_same_alone_and_in_a_pack():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -70,6 +72,17 @@ def test_a_write_that_breaks_leaves_no_file(planned_run, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         planned_run.write_result(pack, results(planned_run.pack_trials(pack)))
     assert list(planned_run.results.iterdir()) == []
+
+
+def test_a_result_has_no_name_before_it_is_whole(planned_run, monkeypatch):
+    def killed(self: Path, target: object) -> None:
+        raise OSError(5, "killed here")
+
+    pack = planned_run.pending_packs()[0]
+    monkeypatch.setattr(ledger_module.Path, "replace", killed)
+    with pytest.raises(OSError, match="killed here"):
+        planned_run.write_result(pack, results(planned_run.pack_trials(pack)))
+    assert list(planned_run.results.glob("*.parquet")) == []
 
 
 def test_the_resolved_sweep_plans_the_same_trials(planned_run, tmp_path):

@@ -1,0 +1,53 @@
+"""Losses of stacked outputs, each with its gradient and what a constant predictor would reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from study.shapes import Float, Int
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss; outputs have axes (trials, batch, outputs), targets are shared by the trials.
+
+    `value_and_gradient(outputs, targets)` gives each trial's mean loss and the gradient at its outputs, which
+    may be overwritten; `constant(targets)` is the loss of the best constant predictor; `correct(outputs,
+    targets)` says whether each answer is right (trials, batch), where that can be said.
+    """
+
+    name: str
+    value_and_gradient: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    constant: Callable[[Tensor], float]
+    correct: Callable[[Tensor, Tensor], Tensor] | None
+
+
+def _cross_entropy(
+    logits: Float[Tensor, "trials batch classes"], labels: Int[Tensor, " batch"]
+) -> tuple[Float[Tensor, " trials"], Float[Tensor, "trials batch classes"]]:
+    """Mean cross-entropy in nats."""
+    log_probabilities = torch.log_softmax(logits, dim=-1)
+    chosen = labels.expand(len(logits), -1).unsqueeze(-1)
+    losses = -log_probabilities.gather(-1, chosen).mean(dim=(1, 2))
+    gradient = log_probabilities.exp_()
+    gradient.scatter_add_(-1, chosen, gradient.new_full((), -1.0).expand(chosen.shape))
+    return losses, gradient.div_(math.prod(labels.shape))
+
+
+def _entropy(labels: Int[Tensor, " examples"]) -> float:
+    shares = torch.bincount(labels).double() / len(labels)
+    return float(-torch.xlogy(shares, shares).sum())
+
+
+def _is_chosen(
+    logits: Float[Tensor, "trials batch classes"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, "trials batch"]:
+    return (logits.argmax(dim=-1) == labels).double()
+
+
+CROSS_ENTROPY = Loss("cross-entropy", _cross_entropy, _entropy, _is_chosen)
