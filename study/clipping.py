@@ -2,6 +2,9 @@
 
 Norms are kept in float64: a float32 norm squares first, so it is zero below about 4e-23 and infinite above
 1.8e19 per element; `torch.nn.utils.clip_grad_norm_` then turns a finite gradient of 1e25 into zero.
+
+Gradients are lists of layers that hold prefixes of the trials; limits are (trials,), infinity where a trial
+is not clipped.
 """
 
 from __future__ import annotations
@@ -17,12 +20,12 @@ from study.shapes import Float
 # A total float32 norm between these was neither overflown nor missing anything that could show in it.
 _TRUSTED = (1e-12, 1e18)
 _TORCH_EPS = 1e-6  # in torch.nn.utils.clip_grad_norm_, whose definition this follows
+_SMALLEST_UNIT = 1e-3  # Brock et al. (2021): units with smaller weights are clipped as if they had this norm
 
 
 def gradient_norms(gradients: Sequence[Layer]) -> Float[Tensor, " trials"]:
-    """Norm of each trial's whole gradient, in float64; `gradients` hold prefixes of the trials."""
-    squares = _total_squares(gradients, None)
-    norms = squares.sqrt_()
+    """Norm of each trial's whole gradient, in float64."""
+    norms = _total_squares(gradients, None).sqrt_()
     doubtful = ~((norms > _TRUSTED[0]) & (norms < _TRUSTED[1]))
     if gradients[0].weight.dtype != torch.float64 and doubtful.any():
         rows = doubtful.nonzero().squeeze(1)
@@ -39,20 +42,44 @@ def _total_squares(gradients: Sequence[Layer], rows: Tensor | None) -> Tensor:
         for tensor in layer.tensors():
             part = tensor if there is None else tensor[there].double()
             # Rows are sorted, so the trials that have this layer come first in both cases.
-            total[: len(part)] += torch.linalg.vector_norm(part, dim=(1, 2)).double().square_()
+            total[: len(part)] += _norm(part, (1, 2)).flatten().double().square_()
     return total
 
 
+def _norm(tensor: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Norms over some axes, kept as axes of one, not below float32."""
+    dtype = torch.float32 if tensor.dtype == torch.bfloat16 else None
+    return torch.linalg.vector_norm(tensor, dim=dims, keepdim=True, dtype=dtype)
+
+
 def clip_values(gradients: Sequence[Layer], limits: Float[Tensor, " trials"]) -> None:
-    """Clamps every element to ±limit of its trial, in place; infinity leaves a trial alone."""
+    """Clamps every element to ±limit of its trial, in place."""
     for layer in gradients:
         for tensor in layer.tensors():
             limit = limits[: len(tensor)].view(-1, 1, 1).to(tensor.dtype)
             torch.clamp(tensor, -limit, limit, out=tensor)
 
 
+def clip_units(
+    gradients: Sequence[Layer], parameters: Sequence[Layer], limits: Float[Tensor, " trials"]
+) -> None:
+    """Adaptive clipping, in place: no unit's gradient is longer than limit × its weights.
+
+    A unit is a column of a weight, or a whole bias, scale or shift. Source: Brock et al. (2021),
+    "High-performance large-scale image recognition without normalization".
+    """
+    for layer, values in zip(gradients, parameters, strict=True):
+        for tensor, value in zip(layer.tensors(), values.tensors(), strict=True):
+            dims = (1,) if tensor.shape[1] > 1 else (1, 2)
+            allowed = limits[: len(tensor)].view(-1, 1, 1) * _norm(value, dims).clamp_(min=_SMALLEST_UNIT)
+            length = torch.linalg.vector_norm(tensor, dim=dims, keepdim=True, dtype=torch.float64)
+            # length > 0 wherever it is above what is allowed; where it is not, nothing is changed.
+            factor = torch.where(length > allowed, allowed / length, 1.0)
+            tensor.mul_(factor.to(tensor.dtype))
+
+
 def norm_factors(
     norms: Float[Tensor, " trials"], limits: Float[Tensor, " trials"]
 ) -> Float[Tensor, " trials"]:
-    """What to multiply each trial's gradient by so that its norm is at most its limit (infinity: 1)."""
+    """What to multiply each trial's gradient by so that its norm is at most its limit."""
     return (limits / (norms + _TORCH_EPS)).clamp_(max=1.0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from study.activations import ACTIVATIONS
 from study.blocks import block_kinds
+from study.optimizers import OPTIMIZERS
 from study.tasks import TASKS
 from study.trial import Trial
 
@@ -27,9 +28,11 @@ def pack_memory(trials: Sequence[Trial]) -> int:
     parameters += len(trials) * outputs * (first.width + 1)
     rows = len(trials) * plane * (3 if first.skip == "none" else 4)  # the readout's and the backward pass's
     # The profile holds its parameters, what they were drawn as, or the signals and the probe; training holds
-    # parameters, their gradients and their start, and a copy of the gradients where values are clipped.
+    # parameters, their gradients, their start and the optimizer's slots, and a copy of the gradients where
+    # elements or units are clipped.
     profile = 8 * (parameters + max(parameters, signals + rows + len(trials) * plane))
-    copies = 4 if any(trial.clip_value is not None for trial in trials) else 3
+    shaped = any(trial.clip_value is not None or trial.clip_adaptive is not None for trial in trials)
+    copies = 3 + OPTIMIZERS[first.optimizer].slots + shaped
     return _BESIDE + max(profile, 4 * (copies * parameters + signals + rows))
 
 

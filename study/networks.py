@@ -115,9 +115,11 @@ class Network:
         inputs, targets = batch
         tape = forward(self, inputs, workspace, observer)
         outputs, kept = _read_out(self, tape, workspace)
-        losses, gradient = loss.value_and_gradient(outputs, targets)
+        # In float32 at least: a softmax in bfloat16 has two digits.
+        exact = outputs.float() if outputs.dtype == torch.bfloat16 else outputs
+        losses, gradient = loss.value_and_gradient(exact, targets)
         out = workspace.take("output gradient", tuple(tape.output.shape))
-        READOUT.backward(self.readout, gradient, kept, gradients[-1], out)
+        READOUT.backward(self.readout, gradient.to(outputs.dtype), kept, gradients[-1], out)
         backward(self, tape, out, gradients, workspace, observer)
         return losses.double()
 

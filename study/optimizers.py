@@ -1,23 +1,61 @@
-"""Update rules, with hyperparameters per trial. A new optimizer is one entry of `OPTIMIZERS`."""
+"""Update rules, with hyperparameters per trial, as torch.optim defines them.
+
+A new optimizer is one entry of `OPTIMIZERS`; its `slots` are the tensors that it keeps beside each
+parameter, zero at the start. Rates are (trials, 1, 1) in the parameters' dtype; `clip` is what clipping by
+norm multiplies the gradient by. Sources: Polyak (1964); Kingma & Ba (2015).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from study.shapes import Float
+Rates = Mapping[str, Tensor]
+Update = Callable[[Tensor, Tensor, tuple[Tensor, ...], Rates, int], None]
 
-Update = Callable[[Tensor, Tensor, Tensor], None]
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An update rule: `update(parameter, gradient, slots, rates, step)` in place, steps from 1.
+
+    `rates` names the trial's parameters that it reads. The gradient may be overwritten.
+    """
+
+    update: Update
+    slots: int
+    rates: tuple[str, ...]
 
 
-def _sgd(
-    parameter: Float[Tensor, "trials rows columns"],
-    gradient: Float[Tensor, "trials rows columns"],
-    step_size: Float[Tensor, "trials 1 1"],
+def _sgd(parameter: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], rates: Rates, step: int) -> None:
+    """θ ← θ − η g."""
+    parameter.addcmul_(gradient, rates["learning_rate"] * rates["clip"], value=-1.0)
+
+
+def _momentum(
+    parameter: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], rates: Rates, step: int
 ) -> None:
-    """θ ← θ − η g, in place."""
-    parameter.addcmul_(gradient, step_size, value=-1.0)
+    """v ← μ v + g, θ ← θ − η v."""
+    (velocity,) = slots
+    velocity.mul_(rates["momentum"]).addcmul_(gradient, rates["clip"])
+    parameter.addcmul_(velocity, rates["learning_rate"], value=-1.0)
 
 
-OPTIMIZERS: dict[str, Update] = {"sgd": _sgd}
+def _adam(parameter: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], rates: Rates, step: int) -> None:
+    """m and v are running means of g and g²; θ ← θ − η m̂ / (√v̂ + ε), both without their bias to zero."""
+    mean, square = slots
+    beta1, beta2 = rates["adam_beta1"], rates["adam_beta2"]
+    gradient.mul_(rates["clip"])
+    mean.lerp_(gradient, 1 - beta1)
+    square.mul_(beta2).addcmul_(gradient.mul(1 - beta2), gradient)
+    root = torch.sqrt(square).div_((1 - beta2**step).sqrt()).add_(rates["adam_eps"])
+    parameter.sub_(mean.mul(rates["learning_rate"] / (1 - beta1**step)).div_(root))
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": Optimizer(_sgd, 0, ("learning_rate",)),
+    "momentum": Optimizer(_momentum, 1, ("learning_rate", "momentum")),
+    "adam": Optimizer(_adam, 2, ("learning_rate", "adam_beta1", "adam_beta2", "adam_eps")),
+}

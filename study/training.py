@@ -1,25 +1,33 @@
 """Training of a pack: many trials at once, each as if it were alone.
 
 A trial that diverges is reported and its rows leave the pack: it touches no neighbour and costs nothing more.
+A pack's state can be saved between two steps and goes on as if it had not stopped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from study.clipping import clip_values, gradient_norms, norm_factors
+from study.blocks import Layer
+from study.clipping import clip_units, clip_values, gradient_norms, norm_factors
 from study.divergence import first_bad_layers
-from study.losses import Loss
 from study.networks import Workspace, build
 from study.optimizers import OPTIMIZERS
 from study.regimes import DEFAULT_LIMITS, Limits
+from study.state import load_tensors, save_tensors
 from study.tasks import TASKS, Data, batch_indices
 from study.trial import Trial
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+_CLIPS = ("clip_adaptive", "clip_value", "clip_norm")
+_AT_STEPS = ("losses", "norms_before", "norms_after", "cosines")
 
 
 @dataclass(frozen=True)
@@ -40,149 +48,238 @@ class Training:
     update: np.ndarray
 
 
-class _Pack:
-    """The trials still in training, and everything that has a row for each of them."""
-
-    def __init__(self, trials: Sequence[Trial], dtype: torch.dtype, device: torch.device) -> None:
-        self.network = build(trials, dtype=dtype, device=device)
-        self.start = [weight.clone() for weight in self.network.hidden_weights()]
-        self.places = torch.arange(len(trials), device=device)
-
-        def column(name: str, missing: float = np.inf) -> Tensor:
-            values = [getattr(trial, name) for trial in trials]
-            filled = [missing if value is None else value for value in values]
-            return torch.tensor(filled, dtype=torch.float64, device=device)
-
-        self.learning_rate = column("learning_rate")
-        self.clip_norm, self.clip_value = column("clip_norm"), column("clip_value")
-        self.first_loss = torch.full_like(self.learning_rate, torch.nan)
-        self._make_gradients()
-
-    def _make_gradients(self) -> None:
-        self.gradients = [layer.mapped(torch.empty_like) for layer in self.network.every_layer()]
-        self.clips_values = bool(self.clip_value.isfinite().any())
-
-    def drop(self, gone: Tensor) -> None:
-        """Removes rows; the gradients of the others stay."""
-        keep = (~gone).nonzero().squeeze(1)
-        gradients = self.gradients
-        self.network = self.network.selected(keep)
-        kept = len(self.network.hidden_weights())
-        self.start = [start[keep[keep < len(start)]] for start in self.start[:kept]]
-        for name in ("places", "learning_rate", "clip_norm", "clip_value", "first_loss"):
-            setattr(self, name, getattr(self, name)[keep])
-        self.gradients = [
-            layer.mapped(lambda tensor: tensor[keep[keep < len(tensor)]])
-            for layer in (*gradients[:kept], gradients[-1])
-        ]
-        self.clips_values = bool(self.clip_value.isfinite().any())
-
-
 def train(
     trials: Sequence[Trial],
     data: Data,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     device: torch.device | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Training:
-    """Trains trials that share a pack key, deepest first."""
-    device = torch.device("cpu") if device is None else device
-    steps, batch_size = trials[0].steps, trials[0].batch_size
-    pack = _Pack(trials, dtype, device)
-    record = _Record(trials, steps, device)
-    workspace = Workspace(dtype, device)
-    inputs, targets = data.inputs.to(device, dtype), data.targets.to(device)
-    loss, update = TASKS[trials[0].task].loss, OPTIMIZERS[trials[0].optimizer]
-    for step in range(steps):
-        chosen = torch.from_numpy(batch_indices(len(inputs), batch_size, step)).to(device)
-        batch = inputs[chosen], targets[chosen]
-        losses = pack.network.loss_gradients(batch, loss, pack.gradients, workspace)
-        if step == 0:
-            pack.first_loss = losses
-        norms = gradient_norms(pack.gradients)
-        value_clipped_norms, cosines = _clip_values(pack, norms)
-        factors = norm_factors(value_clipped_norms, pack.clip_norm)
-        norms_after = value_clipped_norms * factors
-        record.write(
-            step, pack.places, losses=losses, norms_before=norms, norms_after=norms_after, cosines=cosines
-        )
-        diverged = ~(losses <= limits.diverged_factor * pack.first_loss) | ~norms_after.isfinite()
+    """Trains trials that share a pack key, deepest first; in their own dtype unless another is given."""
+    pack = PackInTraining(trials, data, dtype=dtype, device=device, limits=limits)
+    pack.advance(trials[0].steps)
+    return pack.training()
+
+
+class PackInTraining:
+    """The trials still in training, everything that has a row for each of them, and what is written down."""
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        data: Data,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._trials, self._limits, first = trials, limits, trials[0]
+        self._device = torch.device("cpu") if device is None else device
+        self._dtype = DTYPES[first.dtype] if dtype is None else dtype
+        self._loss, self._optimizer = TASKS[first.task].loss, OPTIMIZERS[first.optimizer]
+        self._data = data
+        self._inputs, self._targets = self._on_device(data.inputs, data.targets)
+        self._workspace = Workspace(self._dtype, self._device)
+        self.steps_done = 0
+        self._places = torch.arange(len(trials), device=self._device)
+        self._network = build(trials, dtype=self._dtype, device=self._device)
+        self._start = [weight.clone() for weight in self._network.hidden_weights()]
+        self._columns = {name: self._column(name) for name in (*_CLIPS, *self._optimizer.rates)} | {
+            "first_loss": torch.full_like(self._places, torch.nan, dtype=torch.float64)
+        }
+        layers = self._network.every_layer()
+        self._gradients = [layer.mapped(torch.empty_like) for layer in layers]
+        self._exact = torch.float32 if self._dtype == torch.bfloat16 else self._dtype
+        self._slots = [
+            [layer.mapped(partial(torch.zeros_like, dtype=self._exact)) for layer in layers]
+            for _ in range(self._optimizer.slots)
+        ]
+        self._record = _blank_record(trials, self._device)
+
+    def _on_device(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        kept = targets if targets.dtype == torch.int64 else targets.to(self._dtype)
+        return inputs.to(self._device, self._dtype), kept.to(self._device)
+
+    def _column(self, name: str) -> Tensor:
+        """One parameter of every trial; off is infinity."""
+        values = [getattr(trial, name) for trial in self._trials]
+        filled = [np.inf if value is None else value for value in values]
+        return torch.tensor(filled, dtype=torch.float64, device=self._device)
+
+    def advance(self, steps: int) -> None:
+        """Trains up to `steps` more, no further than the trials' own number."""
+        for _ in range(min(steps, self._trials[0].steps - self.steps_done)):
+            if len(self._places) == 0:
+                return
+            self._step()
+            self.steps_done += 1
+
+    def _step(self) -> None:
+        chosen = batch_indices(len(self._inputs), self._trials[0].batch_size, self.steps_done)
+        rows = torch.from_numpy(chosen).to(self._device)
+        batch = self._inputs[rows], self._targets[rows]
+        losses = self._network.loss_gradients(batch, self._loss, self._gradients, self._workspace)
+        if self.steps_done == 0:
+            self._columns["first_loss"] = losses
+        norms = gradient_norms(self._gradients)
+        shaped_norms, cosines = self._shape_gradients(norms)
+        factors = norm_factors(shaped_norms, self._columns["clip_norm"])
+        norms_after = shaped_norms * factors
+        self._write(losses=losses, norms_before=norms, norms_after=norms_after, cosines=cosines)
+        limit = self._limits.diverged_factor * self._columns["first_loss"]
+        diverged = ~(losses <= limit) | ~norms_after.isfinite()
         if diverged.any():
-            _record_divergence(record, pack, diverged, batch, loss, step)
-            pack.drop(diverged)
-            if len(pack.places) == 0:
-                break
+            self._drop(diverged, batch)
             factors = factors[~diverged]
-        step_size = (pack.learning_rate * factors).to(dtype).view(-1, 1, 1)
-        for layer, gradient in zip(pack.network.every_layer(), pack.gradients, strict=True):
-            for parameter, its_gradient in zip(layer.tensors(), gradient.tensors(), strict=True):
-                update(parameter, its_gradient, step_size[: len(parameter)])
-    if len(pack.places):
-        _record_end(record, pack, data, loss, batch_size, workspace)
-    return record.training()
+        if len(self._places):
+            self._update(factors)
 
+    def _shape_gradients(self, norms: Tensor) -> tuple[Tensor, Tensor]:
+        """Clips by unit and by value; the norms then, and the cosine between before and after."""
+        unit_limits, value_limits = self._columns["clip_adaptive"], self._columns["clip_value"]
+        shaped = unit_limits.isfinite() | value_limits.isfinite()
+        cosines = torch.full_like(norms, torch.nan)
+        if not shaped.any():
+            return norms, cosines
+        before = [layer.mapped(torch.clone) for layer in self._gradients]
+        if unit_limits.isfinite().any():
+            clip_units(self._gradients, self._network.every_layer(), unit_limits)
+        if value_limits.isfinite().any():
+            clip_values(self._gradients, value_limits)
+        after = torch.where(shaped, gradient_norms(self._gradients), norms)
+        products = _inner_products(before, self._gradients)
+        return after, torch.where(shaped, products / (norms * after), cosines)
 
-def _clip_values(pack: _Pack, norms: Tensor) -> tuple[Tensor, Tensor]:
-    """Clips by value; the norms then, and the cosine between the gradient before and after."""
-    cosines = torch.full_like(norms, torch.nan)
-    if not pack.clips_values:
-        return norms, cosines
-    before = [layer.mapped(torch.clone) for layer in pack.gradients]
-    clip_values(pack.gradients, pack.clip_value)
-    after = torch.where(pack.clip_value.isfinite(), gradient_norms(pack.gradients), norms)
-    products = torch.zeros_like(norms)
-    for old, new in zip(before, pack.gradients, strict=True):
-        for x, y in zip(old.tensors(), new.tensors(), strict=True):
-            products[: len(x)] += (x.double() * y.double()).sum(dim=(1, 2))
-    return after, torch.where(pack.clip_value.isfinite(), products / (norms * after), cosines)
+    def _update(self, factors: Tensor) -> None:
+        rates = {name: self._columns[name] for name in self._optimizer.rates} | {"clip": factors}
+        rates = {name: rate.to(self._exact).view(-1, 1, 1) for name, rate in rates.items()}
+        layers = zip(self._network.every_layer(), self._gradients, strict=True)
+        for index, (layer, gradient) in enumerate(layers):
+            those = {name: rate[: len(layer.weight)] for name, rate in rates.items()}
+            kept = [slot[index].tensors() for slot in self._slots]
+            tensors = zip(layer.tensors(), gradient.tensors(), *kept, strict=True)
+            for parameter, its_gradient, *slots in tensors:
+                # No copies but in bfloat16, in which 1 − adam_beta2 would be zero.
+                value = parameter.to(self._exact)
+                self._optimizer.update(
+                    value, its_gradient.to(self._exact), tuple(slots), those, self.steps_done + 1
+                )
+                if value is not parameter:
+                    parameter.copy_(value)
 
-
-class _Record:
-    """What is written down while a pack trains, by the trials' places at the start."""
-
-    def __init__(self, trials: Sequence[Trial], steps: int, device: torch.device) -> None:
-        names = ("losses", "norms_before", "norms_after", "cosines")
-        self.accuracy = torch.full((len(trials),), torch.nan, dtype=torch.float64, device=device)
-        self._at_steps = {name: self.accuracy.repeat(steps, 1) for name in names}
-        self.diverged_step = torch.full((len(trials),), -1, device=device)
-        self.diverged_layer = torch.full((len(trials),), -1, device=device)
-        self.update = self.accuracy.repeat(trials[0].depth, 1).T
-
-    def write(self, step: int, places: Tensor, **values: Tensor) -> None:
-        """One step's values of the trials at these places."""
+    def _write(self, **values: Tensor) -> None:
         for name, column in values.items():
-            self._at_steps[name][step, places] = column
+            self._record[name][self.steps_done, self._places] = column
+
+    def _drop(self, diverged: Tensor, batch: tuple[Tensor, Tensor]) -> None:
+        """Records where and when trials diverged, and removes their rows."""
+        rows = diverged.nonzero().squeeze(1)
+        gone = self._places[rows]
+        self._record["diverged_step"][gone] = self.steps_done
+        self._record["diverged_layer"][gone] = first_bad_layers(
+            self._network.selected(rows), batch, self._loss
+        )
+        self._keep((~diverged).nonzero().squeeze(1))
+
+    def _keep(self, rows: Tensor) -> None:
+        """Leaves only some rows of everything that has a row for each trial."""
+        if len(rows) == 0:
+            self._places, self._gradients, self._slots = self._places[rows], [], []
+            return
+        self._network = self._network.selected(rows)
+        hidden = len(self._network.hidden_weights())
+        self._start = [start[rows[rows < len(start)]] for start in self._start[:hidden]]
+        self._places = self._places[rows]
+        self._columns = {name: column[rows] for name, column in self._columns.items()}
+        self._gradients = _selected(self._gradients, rows, hidden)
+        self._slots = [_selected(slot, rows, hidden) for slot in self._slots]
 
     def training(self) -> Training:
-        """The record as arrays."""
-        rest = ("accuracy", "diverged_step", "diverged_layer", "update")
-        tensors = self._at_steps | {name: getattr(self, name) for name in rest}
-        return Training(**{name: tensor.cpu().numpy() for name, tensor in tensors.items()})
+        """What was written down, and how the trials that did not diverge end."""
+        if len(self._places):
+            self._measure_end()
+        return Training(**{name: tensor.cpu().numpy() for name, tensor in self._record.items()})
+
+    def _measure_end(self) -> None:
+        """Accuracy on the test split and how far each layer moved."""
+        if self._loss.correct is not None:
+            inputs, targets = self._on_device(self._data.test_inputs, self._data.test_targets)
+            # In parts of a training batch's size: a batch norm sees as many examples as in training.
+            parts = -(-len(inputs) // self._trials[0].batch_size)
+            correct = torch.zeros(len(self._places), dtype=torch.float64, device=self._device)
+            for examples, answers in zip(
+                inputs.tensor_split(parts), targets.tensor_split(parts), strict=True
+            ):
+                outputs = self._network.outputs(examples, self._workspace)
+                correct += self._loss.correct(outputs, answers).sum(dim=1)
+            self._record["accuracy"][self._places] = correct / len(inputs)
+        for index, (weight, start) in enumerate(
+            zip(self._network.hidden_weights(), self._start, strict=True)
+        ):
+            moved = torch.linalg.vector_norm(weight.double() - start.double(), dim=(1, 2))
+            size = torch.linalg.vector_norm(start.double(), dim=(1, 2))
+            self._record["update"][self._places[: len(moved)], index] = moved / size
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Everything that changes from step to step, by name."""
+        groups = {"parameter": self._network.every_layer()} | {
+            f"slot {number}": slot for number, slot in enumerate(self._slots)
+        }
+        named = {
+            f"{group} {index} {place}": tensor
+            for group, layers in groups.items()
+            for index, layer in enumerate(layers)
+            for place, tensor in enumerate(layer.tensors())
+        }
+        record = {f"record {name}": tensor for name, tensor in self._record.items()}
+        return named | record | {"first_loss": self._columns["first_loss"]}
+
+    def save(self, path: Path) -> None:
+        """Writes the state between two steps (.npz); from it `load` goes on bit for bit on one device."""
+        done = torch.tensor(self.steps_done)
+        tensors = (
+            self._tensors() if len(self._places) else {f"record {n}": t for n, t in self._record.items()}
+        )
+        save_tensors(path, {"steps_done": done, "places": self._places, **tensors})
+
+    def load(self, path: Path) -> None:
+        """Takes up a state that `save` wrote for the same trials; raises ValueError for another's."""
+        stored = load_tensors(path)
+        if stored["record losses"].shape != self._record["losses"].shape:
+            raise ValueError(
+                f"{path}: must be the state of these {len(self._trials)} trials, but it is of others"
+            )
+        self.steps_done = int(stored["steps_done"])
+        self._keep(stored["places"].to(self._device))
+        named = self._tensors() if len(self._places) else {f"record {n}": t for n, t in self._record.items()}
+        for name, tensor in named.items():
+            tensor.copy_(stored[name])
 
 
-def _record_divergence(
-    record: _Record, pack: _Pack, diverged: Tensor, batch: tuple[Tensor, Tensor], loss: Loss, step: int
-) -> None:
-    """Where and when: the step, and the first layer at which something was not finite."""
-    rows = diverged.nonzero().squeeze(1)
-    record.diverged_step[pack.places[rows]] = step
-    record.diverged_layer[pack.places[rows]] = first_bad_layers(pack.network.selected(rows), batch, loss)
+def _blank_record(trials: Sequence[Trial], device: torch.device) -> dict[str, Tensor]:
+    blank = torch.full((len(trials),), torch.nan, dtype=torch.float64, device=device)
+    none = torch.full_like(blank, -1, dtype=torch.int64)
+    return {name: blank.repeat(trials[0].steps, 1) for name in _AT_STEPS} | {
+        "accuracy": blank,
+        "diverged_step": none,
+        "diverged_layer": none.clone(),
+        "update": blank.repeat(trials[0].depth, 1).T.contiguous(),
+    }
 
 
-def _record_end(
-    record: _Record, pack: _Pack, data: Data, loss: Loss, batch_size: int, workspace: Workspace
-) -> None:
-    """Accuracy on the test split and how far each layer moved, of the trials that did not diverge."""
-    if loss.correct is not None:
-        inputs, targets = data.test_inputs.to(pack.start[0]), data.test_targets.to(pack.places.device)
-        # In parts of a training batch's size: a batch norm sees as many examples as it did in training.
-        parts = -(-len(inputs) // batch_size)
-        correct = torch.zeros(len(pack.places), dtype=torch.float64, device=inputs.device)
-        for examples, answers in zip(inputs.tensor_split(parts), targets.tensor_split(parts), strict=True):
-            correct += loss.correct(pack.network.outputs(examples, workspace), answers).sum(dim=1)
-        record.accuracy[pack.places] = correct / len(inputs)
-    for index, (weight, start) in enumerate(zip(pack.network.hidden_weights(), pack.start, strict=True)):
-        moved = torch.linalg.vector_norm(weight - start, dim=(1, 2)).double()
-        size = torch.linalg.vector_norm(start, dim=(1, 2)).double()
-        record.update[pack.places[: len(moved)], index] = moved / size
+def _selected(layers: Sequence[Layer], rows: Tensor, hidden: int) -> list[Layer]:
+    """The rows of some trials of each layer that one of them has; the readout comes last."""
+    return [
+        layer.mapped(lambda tensor: tensor[rows[rows < len(tensor)]])
+        for layer in (*layers[:hidden], layers[-1])
+    ]
+
+
+def _inner_products(before: Sequence[Layer], after: Sequence[Layer]) -> Tensor:
+    """⟨before, after⟩ of each trial, in float64."""
+    total = torch.zeros(len(before[-1].weight), dtype=torch.float64, device=before[-1].weight.device)
+    for old, new in zip(before, after, strict=True):
+        for x, y in zip(old.tensors(), new.tensors(), strict=True):
+            total[: len(x)] += (x.double() * y.double()).sum(dim=(1, 2))
+    return total

@@ -22,7 +22,7 @@ from study.tasks import TASKS
 Kind = Literal["choice", "integer", "number", "threshold"]
 
 FAMILIES = ("mlp",)
-DTYPES = ("float32",)
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     low: float = -math.inf
     open_low: bool = False  # the lower limit itself is excluded
+    below: float = math.inf
     shared: bool = False
     training: bool = False  # changes training alone, nothing that is measured at initialisation
 
@@ -44,7 +45,8 @@ class Parameter:
         if self.kind == "threshold":
             return 'must be a positive number or "off"'
         noun = "a whole number" if self.kind == "integer" else "a finite number"
-        return f"must be {noun} {'>' if self.open_low else '>='} {self.low:g}"
+        upper = f" and < {self.below:g}" if math.isfinite(self.below) else ""
+        return f"must be {noun} {'>' if self.open_low else '>='} {self.low:g}{upper}"
 
     def accepts(self, value: Any) -> bool:
         """Whether one value obeys the rule; booleans are no numbers."""
@@ -56,7 +58,8 @@ class Parameter:
             return False
         if self.kind == "integer" and not isinstance(value, int):
             return False
-        return math.isfinite(value) and (value > self.low if self.open_low else value >= self.low)
+        above = value > self.low if self.open_low else value >= self.low
+        return math.isfinite(value) and above and value < self.below
 
 
 def _choice(default: str, table: Any, meaning: str, *, training: bool = False) -> Any:
@@ -69,10 +72,8 @@ def _integer(default: int, low: int, meaning: str, *, shared: bool = True, train
     return field(default=default, metadata={"parameter": parameter})
 
 
-def _number(
-    default: float, meaning: str, *, positive: bool = False, shared: bool = False, training: bool = False
-) -> Any:
-    parameter = Parameter("number", meaning, low=0.0, open_low=positive, shared=shared, training=training)
+def _number(default: float, meaning: str, *, positive: bool = False, **options: Any) -> Any:
+    parameter = Parameter("number", meaning, low=0.0, open_low=positive, **options)
     return field(default=default, metadata={"parameter": parameter})
 
 
@@ -98,8 +99,15 @@ class Trial:
     skip: str = _choice("none", SKIPS, "skip connection of blocks 2 … L")
     clip_norm: float | None = _threshold("largest norm of the whole gradient")
     clip_value: float | None = _threshold("largest absolute value of a gradient's element")
+    clip_adaptive: float | None = _threshold(
+        "largest length of a unit's gradient, as a share of its weights'"
+    )
     optimizer: str = _choice("sgd", OPTIMIZERS, "update rule", training=True)
     learning_rate: float = _number(0.1, "step size", positive=True, training=True)
+    momentum: float = _number(0.9, "of optimizer momentum", below=1.0, training=True)
+    adam_beta1: float = _number(0.9, "decay of adam's mean", below=1.0, training=True)
+    adam_beta2: float = _number(0.999, "decay of adam's mean square", below=1.0, training=True)
+    adam_eps: float = _number(1e-8, "added to adam's root", positive=True, training=True)
     task: str = _choice("digits", TASKS, "data and loss")
     batch_size: int = _integer(64, 1, "examples per training step")
     steps: int = _integer(100, 0, "training steps; 0 measures at initialisation only", training=True)

@@ -84,10 +84,28 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return module
 
 
+def _optimizer(trial: Trial, model: nn.Module) -> torch.optim.Optimizer:
+    if trial.optimizer == "adam":
+        betas = (trial.adam_beta1, trial.adam_beta2)
+        return torch.optim.Adam(model.parameters(), lr=trial.learning_rate, betas=betas, eps=trial.adam_eps)
+    momentum = trial.momentum if trial.optimizer == "momentum" else 0.0
+    return torch.optim.SGD(model.parameters(), lr=trial.learning_rate, momentum=momentum)
+
+
+def _clip_units(model: nn.Module, limit: float) -> None:
+    """Adaptive clipping of Brock et al. (2021), unit by unit, as their text reads."""
+    for parameter in model.parameters():
+        units = list(range(len(parameter))) if parameter.ndim == 2 else [slice(None)]
+        for unit in units:
+            allowed = limit * max(float(parameter.detach()[unit].norm()), 1e-3)
+            if float(parameter.grad[unit].norm()) > allowed:
+                parameter.grad[unit] *= allowed / parameter.grad[unit].norm()
+
+
 def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
     """Losses and gradient norms at each step, by torch.optim and torch.nn.utils in float64."""
     model = Reference(trial)
-    optimizer = torch.optim.SGD(model.parameters(), lr=trial.learning_rate)
+    optimizer = _optimizer(trial, model)
     record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": []}
     for step in range(trial.steps):
         chosen = batch_indices(len(data.inputs), trial.batch_size, step)
@@ -96,6 +114,8 @@ def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
         loss.backward()
         record["losses"].append(loss.item())
         record["norms_before"].append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
+        if trial.clip_adaptive is not None:
+            _clip_units(model, trial.clip_adaptive)
         if trial.clip_value is not None:
             nn.utils.clip_grad_value_(model.parameters(), trial.clip_value)
         if trial.clip_norm is not None:
