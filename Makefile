@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint format install gallery clean
+.PHONY: quickstart test lint format install bench gallery clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/gradatlas run quickstart
@@ -34,6 +34,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+bench: $(VENV)/.installed-dev
+	PYTHONPATH=. $(BIN)/python tests/bench/engine.py $(CASES)
 
 # The README's pictures, from a run of the quickstart preset: make gallery RUN=runs/NAME
 gallery:

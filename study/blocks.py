@@ -108,8 +108,7 @@ class Linear:
     def backward(self, layer: Layer, g: Tensor, kept: Kept, gradient: Layer, out: Tensor | None) -> Tensor:
         (x,) = kept
         torch.bmm(x.transpose(1, 2), g, out=gradient.weight)
-        # A product with ones, not a sum: its bits do not depend on the number of trials beside.
-        torch.bmm(g.new_ones((1, 1, 1)).expand(len(g), 1, g.shape[1]), g, out=gradient.bias)
+        torch.sum(g, dim=1, keepdim=True, out=gradient.bias)
         return g if out is None else torch.bmm(g, layer.weight.transpose(1, 2), out=out)
 
 

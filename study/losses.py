@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,12 +30,15 @@ def _cross_entropy(
     logits: Float[Tensor, "trials batch classes"], labels: Int[Tensor, " batch"]
 ) -> tuple[Float[Tensor, " trials"], Float[Tensor, "trials batch classes"]]:
     """Mean cross-entropy in nats."""
-    log_probabilities = torch.log_softmax(logits, dim=-1)
+    # In elementary steps: torch's softmax takes 80 times as long as exp over an axis as short as this.
     chosen = labels.expand(len(logits), -1).unsqueeze(-1)
-    losses = -log_probabilities.gather(-1, chosen).mean(dim=(1, 2))
-    gradient = log_probabilities.exp_()
-    gradient.scatter_add_(-1, chosen, gradient.new_full((), -1.0).expand(chosen.shape))
-    return losses, gradient.div_(math.prod(labels.shape))
+    shifted = logits.sub_(logits.amax(dim=-1, keepdim=True))
+    picked = shifted.gather(-1, chosen)
+    gradient = shifted.exp_()
+    sums = gradient.sum(dim=-1, keepdim=True)
+    losses = (sums.log() - picked).mean(dim=(1, 2))
+    gradient.div_(sums).scatter_add_(-1, chosen, gradient.new_full((), -1.0).expand(chosen.shape))
+    return losses, gradient.div_(len(labels))
 
 
 def _entropy(labels: Int[Tensor, " examples"]) -> float:

@@ -273,14 +273,19 @@ def backward(
     observer: Observer | None = None,
 ) -> None:
     """Writes every hidden layer's parameter gradients into `gradients`; overwrites `output_gradient`."""
-    spare = workspace.take("backward a", tuple(output_gradient.shape))
-    other = workspace.take("backward b", tuple(output_gradient.shape)) if network.has_skip else spare
+    running = output_gradient
+    spare = [workspace.take(f"backward {name}", tuple(running.shape)) for name in ("a", "b")]
+    if not network.has_skip:
+        # Without a stream the gradient goes to and fro between two tensors. Trials that end at a later
+        # block wait in both: a block writes only the rows of the trials that have it.
+        spare[0].copy_(running)
     for number in range(len(network.layers), 0, -1):
-        count = len(network.layers[number - 1].weight)
-        running, pair = output_gradient[:count], (spare[:count], other[:count])
-        _block_backward(
-            network, number, tape.blocks[number - 1], running, pair, gradients[number - 1], observer
-        )
+        count = network.counts[number - 1]
+        pair = (spare[0][:count], spare[1][:count])
+        block = tape.blocks[number - 1]
+        _block_backward(network, number, block, running[:count], pair, gradients[number - 1], observer)
+        if not network.has_skip:
+            running, spare[0] = spare[0], running
 
 
 def _block_backward(
@@ -292,10 +297,8 @@ def _block_backward(
     gradient: Layer,
     observer: Observer | None,
 ) -> None:
-    """Turns the gradient at the block's output, in `running`, into the gradient at its input, in place.
-
-    The rows of trials that end before this block stay in the same memory, untouched.
-    """
+    """Turns the gradient at the block's output, in `running`, into the gradient at its input: in place where
+    there is a skip, else in the first spare tensor."""
     g = running
     if observer is not None and network.has_skip:
         observer.backward_tap(number, g)
@@ -307,13 +310,11 @@ def _block_backward(
             observer.backward_tap(number, g)
         out: Tensor | None
         if not is_linear:
-            out = spare[0] if g is running else g
+            out = spare[0] if network.has_skip and g is running else g
         elif number == 1:
             out = None  # nobody asks for the gradient at the data
-        elif network.has_skip:
-            out = spare[1] if g is spare[0] else spare[0]
         else:
-            out = running
+            out = spare[1] if g is spare[0] else spare[0]
         g = operation.backward(layer, g, kept, gradient, out)
         if observer is not None:
             observer.backward_step(number, operation, kept, None if out is None else g, gradient)
