@@ -40,8 +40,8 @@ def results(
     deepest_first = [trials[place] for place in order]
     data = TASKS[trials[0].task].load()
     first_batch = data.inputs[batch_indices(len(data.inputs), trials[0].batch_size, 0)]
-    rows = [_settings(trial) for trial in deepest_first]
-    _add_initialisation(rows, gradient_profile(deepest_first, first_batch, device=device))
+    rows = [settings(trial) for trial in deepest_first]
+    add_initialisation(rows, gradient_profile(deepest_first, first_batch, device=device))
     _add_training(rows, deepest_first, data, device, limits)
     per_layer = (time.perf_counter() - started) / sum(trial.depth for trial in trials)
     for row in rows:
@@ -49,14 +49,16 @@ def results(
     return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
 
 
-def _settings(trial: Trial) -> Row:
+def settings(trial: Trial) -> Row:
+    """The columns of a trial's parameters, its seed, and what is derived from them."""
     row: Row = {name: getattr(trial, name) for name in PARAMETERS} | {"seed": trial.seed}
     row["sigma_w"] = sigma_w(trial.init, trial.width, trial.weight_gain)
     row["sigma_b"] = sigma_b(trial.init, trial.width, trial.bias_std)
     return row
 
 
-def _add_initialisation(rows: list[Row], profile: Profile) -> None:
+def add_initialisation(rows: list[Row], profile: Profile) -> None:
+    """Adds the columns of what was measured at initialisation; rows come as the profile's trials do."""
     slopes, errors = profile.slopes()
     columns = {
         "gradient_decades": profile.gradient_decades,

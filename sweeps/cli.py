@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
+from sweeps import chain
 from sweeps.errors import UserError
 
 if TYPE_CHECKING:
@@ -221,3 +223,26 @@ def presets() -> None:
     for name, path in life.preset_files().items():
         sweep = load_sweep(path)
         _out.print(f"{name}: {sweep.question} ({sweep.trials} trials)", markup=False)
+
+
+app.command()(chain.chain)
+
+
+def _draw_profile(rows: list[dict], file: Path) -> None:
+    from analysis.figures.network_profile import write_profile
+
+    write_profile(rows, file)
+
+
+class _ProfileCommand(TyperCommand):
+    """`profile`, whose options follow the parameters: made when it is called, because that takes torch."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        from sweeps.profile import profile_command
+
+        return profile_command(_draw_profile).make_context(*arguments, **options)
+
+
+@app.command(cls=_ProfileCommand)
+def profile() -> None:
+    """Measure one network at initialisation, without a sweep."""

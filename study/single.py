@@ -1,0 +1,89 @@
+"""One network at initialisation, without a sweep: a row for each seed, and the median of the rows.
+
+A row has the results' columns for what does not depend on training, the regime's label, and `input_std`. The
+inputs are Gaussian vectors of the network's width (`task` is then None), or a task's first training batch
+(`input_std` is then None); all seeds see the same inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from study.experiment import Row, add_initialisation, settings
+from study.memory import pack_memory
+from study.propagation import gradient_profile
+from study.randomness import stream
+from study.regimes import DEFAULT_LIMITS, Limits, regime
+from study.shapes import Float
+from study.tasks import TASKS, batch_indices
+from study.trial import PARAMETERS, Trial
+
+_TRAINING = frozenset(name for name, parameter in PARAMETERS.items() if parameter.training)
+_INPUT_SEED = 0
+_PACK_BYTES = 2**30  # seeds are measured in packs of about this size
+
+
+def gaussian_inputs(trial: Trial, input_std: float) -> Float[Tensor, "batch width"]:
+    """`batch_size` vectors of dimension `width`, N(0, input_std²) each element; the same for every seed."""
+    drawn = stream(_INPUT_SEED, "inputs").standard_normal((trial.batch_size, trial.width))
+    return torch.from_numpy(drawn * input_std)
+
+
+def task_inputs(trial: Trial) -> Float[Tensor, "batch features"]:
+    """The first training batch of the trial's task."""
+    inputs = TASKS[trial.task].load().inputs
+    return inputs[batch_indices(len(inputs), trial.batch_size, 0)]
+
+
+def profile_rows(
+    trial: Trial, *, seeds: int = 1, input_std: float | None = 1.0, limits: Limits = DEFAULT_LIMITS
+) -> list[Row]:
+    """A row for each of the seeds 0 … seeds − 1 of a network; with `input_std` None on its task's inputs."""
+    inputs = task_inputs(trial) if input_std is None else gaussian_inputs(trial, input_std)
+    trials = [replace(trial, seed=seed) for seed in range(seeds)]
+    together = max(1, _PACK_BYTES // pack_memory([trial]))
+    rows = []
+    for start in range(0, seeds, together):
+        pack = trials[start : start + together]
+        measured = [settings(trial) for trial in pack]
+        add_initialisation(measured, gradient_profile(pack, inputs))
+        rows += measured
+    labels = regime(_numbers([row["gradient_decades"] for row in rows]), limits)
+    beside = {"input_std": input_std, "task": trial.task if input_std is None else None}
+    return [
+        {name: value for name, value in row.items() if name not in _TRAINING} | beside | {"regime": label}
+        for row, label in zip(rows, labels, strict=True)
+    ]
+
+
+def median_row(rows: Sequence[Row], limits: Limits = DEFAULT_LIMITS) -> Row:
+    """The median of each measured column, of lists layer by layer; the regime is the median G's.
+
+    None where no row has a number. What the rows agree on stays as it is; the seed is left out.
+    """
+    columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("seed", "regime")}
+    median = {name: _median(values) for name, values in columns.items()}
+    (label,) = regime(_numbers([median["gradient_decades"]]), limits)
+    return median | {"regime": label}
+
+
+def _numbers(values: Sequence[Any]) -> np.ndarray:
+    """The values as floats, None as nan."""
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _median(values: Sequence[Any]) -> Any:
+    if all(value == values[0] for value in values):
+        return values[0]
+    if isinstance(values[0], list):
+        return [_median(at_layer) for at_layer in zip(*values, strict=True)]
+    present = [value for value in values if value is not None]
+    with np.errstate(invalid="ignore"):  # the middle of −inf and +inf is no number
+        median = float(np.median(present))
+    return None if np.isnan(median) else median
