@@ -19,7 +19,7 @@ from typer.core import TyperCommand
 
 from study.experiment import Row
 from study.single import median_row, profile_rows
-from study.trial import DEFAULTS, PARAMETERS, Parameter, Trial, trial_of
+from study.trial import DEFAULTS, PARAMETERS, Parameter, Trial, reject_bad_value, trial_of
 from sweeps.errors import UserError
 from sweeps.profile_tables import tables
 
@@ -39,14 +39,12 @@ def profile_command(draw: Draw) -> TyperCommand:
         trial = _trial({name: text for name, text in given.items() if text is not None})
         count, std = _seeds(seeds), _input_std(input_std, given["task"])
         rows = profile_rows(trial, seeds=count, input_std=std)
-        median = median_row(rows)
-        if as_json:
-            found = {"median": _plain(median), "seeds": [_plain(row) for row in rows]}
-            print(json.dumps(found, ensure_ascii=False))
-        elif plot is not None:
+        if plot is not None:
             _write(draw, rows, plot)
+        elif as_json:
+            _print_json(rows)
         else:
-            Console(highlight=False).print(*tables(rows, median), sep="\n")
+            Console(highlight=False).print(*tables(rows, median_row(rows)), sep="\n")
 
     options = [*_parameter_options(), *_own_options()]
     profile.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
@@ -108,7 +106,10 @@ def _flag(name: str) -> str:
 def _trial(given: dict[str, str]) -> Trial:
     """The trial of the options that were given; raises UserError."""
     try:
-        return trial_of({name: _value(PARAMETERS[name], text) for name, text in given.items()})
+        values = {name: _value(PARAMETERS[name], text) for name, text in given.items()}
+        for name, value in values.items():
+            reject_bad_value(name, value)
+        return trial_of(values)
     except ValueError as error:
         name, _, rule = str(error).partition(":")
         raise UserError(f"{_flag(name)}:{rule}" if name in PARAMETERS else str(error)) from None
@@ -162,6 +163,11 @@ def _write(draw: Draw, rows: list[Row], file: Path) -> None:
     except OSError as error:
         raise UserError(f"--plot: {file} cannot be written: {error.strerror}") from None
     Console(highlight=False, soft_wrap=True).print(f"plot: {file}", markup=False)
+
+
+def _print_json(rows: list[Row]) -> None:
+    found = {"median": _plain(median_row(rows)), "seeds": [_plain(row) for row in rows]}
+    print(json.dumps(found, ensure_ascii=False))
 
 
 def _plain(row: Row) -> Row:

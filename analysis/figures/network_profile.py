@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import seaborn as sns
@@ -43,13 +42,13 @@ def table(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
 
 def draw(data: pl.DataFrame, limits: Limits = DEFAULT_LIMITS) -> Figure:
     """One panel for the gradient, one for the signal; the gradient's stable band is shaded."""
-    figure, panels = plt.subplots(1, 2, figsize=(8.0, 3.2), layout="constrained")
+    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
+    panels = figure.subplots(1, 2)
+    stable = limits.stable_decades
+    panels[0].axhspan(-stable, stable, color=theme.STABLE, zorder=0)
     for axes, (panel, label) in zip(panels, _PANELS.items(), strict=True):
-        if panel == "gradient":
-            stable = limits.stable_decades
-            axes.axhspan(-stable, stable, color=theme.STABLE, zorder=0)
         axes.axhline(0, color=theme.FAINT, linewidth=0.6, zorder=1)
-        _draw_lines(axes, data.filter(pl.col("panel") == panel))
+        _draw_lines(axes, data.filter(pl.col("panel") == panel), least=2 * stable)
         axes.set(xlabel="layer", ylabel=label)
         axes.xaxis.set_major_locator(whole_numbers())
     sns.despine(figure)
@@ -61,11 +60,14 @@ def draw(data: pl.DataFrame, limits: Limits = DEFAULT_LIMITS) -> Figure:
     return figure
 
 
-def _draw_lines(axes: Axes, data: pl.DataFrame) -> None:
+def _draw_lines(axes: Axes, data: pl.DataFrame, *, least: float) -> None:
+    """The lines in a frame of at least so many decades; −∞ is a line that leaves it."""
     finite = data.filter(pl.col("decades").is_finite())["decades"].to_numpy()
-    reach = max(2 * DEFAULT_LIMITS.stable_decades, 1.1 * float(np.abs(finite).max(initial=0.0)))
-    # −∞ is drawn as a line that leaves the frame.
-    shown = data.with_columns(pl.col("decades").clip(-4 * reach, 4 * reach))
+    low, high = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
+    margin = max(least - (high - low), 0.1 * (high - low)) / 2
+    axes.set_ylim(low - margin, high + margin)
+    reach = 4 * (high - low + least)
+    shown = data.with_columns(pl.col("decades").clip(-reach, reach))
     mark = "o" if data["layer"].max() == 1 else None
     of_seeds = shown.filter(pl.col("line") != _MEDIAN).to_pandas()
     sns.lineplot(
@@ -76,9 +78,6 @@ def _draw_lines(axes: Axes, data: pl.DataFrame) -> None:
         shown.filter(pl.col("line") == _MEDIAN).to_pandas(), x="layer", y="decades", estimator=None, ax=axes,
         color=theme.INK, linewidth=2.0, marker=mark, legend=False,
     )  # fmt: skip
-    low, high = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
-    margin = max(2 * DEFAULT_LIMITS.stable_decades - (high - low), 0.1 * (high - low)) / 2
-    axes.set_ylim(low - margin, high + margin)
 
 
 def write_profile(rows: Sequence[dict[str, Any]], file: Path) -> None:
@@ -87,7 +86,4 @@ def write_profile(rows: Sequence[dict[str, Any]], file: Path) -> None:
         figure = draw(table(rows))
         # Without a date the same figure is the same file.
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-        try:
-            figure.savefig(file, dpi=_DPI, metadata=dates.get(file.suffix.lower()))
-        finally:
-            plt.close(figure)
+        figure.savefig(file, dpi=_DPI, metadata=dates.get(file.suffix.lower()))
