@@ -71,7 +71,7 @@ def _seed_cells(row: Row) -> list[str]:
     slope, error = row["gradient_slope"], row["gradient_slope_stderr"]
     return [
         *(_shown(row[name], ".3f") for name in decades),
-        f"{_shown(slope, '.3f')} ± {_shown(error, '.3f')}",
+        "–" if slope is None else f"{_shown(slope, '.3f')} ± {_shown(error, '.3f')}",
         row["regime"] or "–",
         *(_shown(row[name], ".4g") for name in _SURVIVAL),
     ]
