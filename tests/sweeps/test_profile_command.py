@@ -86,6 +86,15 @@ def test_the_terminal_shows_seeds_median_and_layers(command):
     assert "norm" not in ended.out.split("layer ")[-1].splitlines()[0]
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_net_too_shallow_for_a_slope_shows_a_dash(command, depth):
+    ended = command("profile", "--depth", depth, "--width", 8)
+    assert ended.code == 0
+    (line,) = [line.split() for line in ended.out.splitlines() if line.split()[-4:-3] == ["stable"]]
+    assert line[4] == "–"
+    assert "±" not in line
+
+
 def test_the_table_of_a_deep_net_is_abridged(command):
     assert shown_layers(20) == list(range(1, 21))
     for depth in (21, 22, 100, 1000):
