@@ -39,6 +39,7 @@ def test_each_seed_and_the_median_are_drawn():
 
 def test_zeros_leave_the_frame_and_missing_numbers_are_not_drawn():
     row = {"seed": 0, "gradient_profile": [-math.inf, -1.0, 0.0], "forward_profile": [0.0, 1.0, None]}
+    assert _line(table([row]), "forward", "median") == [0.0, 1.0, None]
     gradient, forward = draw(table([row])).axes
     drawn = next(line for line in gradient.lines if len(line.get_xdata()) == 3)
     assert drawn.get_ydata()[0] < gradient.get_ylim()[0]
