@@ -53,3 +53,19 @@ def _is_chosen(
 
 
 CROSS_ENTROPY = Loss("cross-entropy", _cross_entropy, _entropy, _is_chosen)
+
+
+def _squared_error(
+    outputs: Float[Tensor, "trials batch outputs"], targets: Float[Tensor, "batch outputs"]
+) -> tuple[Float[Tensor, " trials"], Float[Tensor, "trials batch outputs"]]:
+    """Mean squared error over examples and outputs."""
+    error = outputs - targets.to(outputs.dtype)
+    return error.square().mean(dim=(1, 2)), error.mul_(2.0 / math.prod(targets.shape))
+
+
+def _variance(targets: Float[Tensor, "examples outputs"]) -> float:
+    """The mean over outputs: the best constant has a value of its own for each."""
+    return float(targets.double().var(dim=0, correction=0).mean())
+
+
+SQUARED_ERROR = Loss("squared error", _squared_error, _variance, None)

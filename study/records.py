@@ -36,7 +36,7 @@ def _parameter_column(name: str, parameter: Parameter) -> Column:
     return Column(name, dtype[parameter.kind], "", parameter.meaning + off, "parameter")
 
 
-_DECADES, _LAYERS = "decades", "layers"
+_DECADES, _LAYERS, _LOSS = "decades", "layers", "nats, or squared error"
 
 COLUMNS: dict[str, Column] = {
     column.name: column
@@ -111,9 +111,9 @@ COLUMNS: dict[str, Column] = {
         ),
         *_columns(
             "training",
-            ("initial_loss", "Float64", "nats", "training loss at the first step"),
-            ("final_loss", "Float64", "nats", "mean of the last min(20, steps) losses; null if diverged"),
-            ("final_accuracy", "Float64", "share", "of the test split; null if diverged"),
+            ("initial_loss", "Float64", _LOSS, "training loss at the first step"),
+            ("final_loss", "Float64", _LOSS, "mean of the last min(20, steps) losses; null if diverged"),
+            ("final_accuracy", "Float64", "share", "of the test split; null if diverged, and in regression"),
             ("outcome", "String", "", "learned, stalled, diverged, failed; null without training"),
             ("failure", "String", "", "reason of a failed trial"),
             ("diverged_step", "Int64", "steps", "at which training diverged, from 0; null if it did not"),
@@ -124,7 +124,7 @@ COLUMNS: dict[str, Column] = {
             ("clip_cosine", "Float64", "", "mean cosine of the gradient before and after value clipping"),
             ("update_profile", "List(Float64)", "ratio", "‖W_end − W_start‖ / ‖W_start‖ of layer l"),
             ("loss_sign_changes", "Int64", "", "of the loss's difference in the last half of training"),
-            ("losses", "List(Float64)", "nats", "training loss at loss_steps, at most 64 points"),
+            ("losses", "List(Float64)", _LOSS, "training loss at loss_steps, at most 64 points"),
             ("loss_steps", "List(Int64)", "steps", "steps of `losses`, from 0"),
         ),
         *_columns(
