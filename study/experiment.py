@@ -12,7 +12,7 @@ import torch
 from study.initializers import sigma_b, sigma_w
 from study.propagation import Profile, gradient_profile
 from study.regimes import DEFAULT_LIMITS, Limits, outcome
-from study.tasks import TASKS, Data, batch_indices
+from study.tasks import Data, batch_indices, task_named
 from study.training import Training, train
 from study.trial import PARAMETERS, Trial
 
@@ -38,7 +38,7 @@ def results(
     started = time.perf_counter()
     order = sorted(range(len(trials)), key=lambda place: -trials[place].depth)
     deepest_first = [trials[place] for place in order]
-    data = TASKS[trials[0].task].load()
+    data = task_named(trials[0].task).load()
     first_batch = data.inputs[batch_indices(len(data.inputs), trials[0].batch_size, 0)]
     rows = [settings(trial) for trial in deepest_first]
     add_initialisation(rows, gradient_profile(deepest_first, first_batch, device=device))
@@ -93,7 +93,7 @@ def _add_training(
     labels = outcome(
         first_loss=training.losses[0],
         final_loss=final,
-        constant_loss=TASKS[trials[0].task].loss.constant(data.targets),
+        constant_loss=task_named(trials[0].task).loss.constant(data.targets),
         diverged=training.diverged_step >= 0,
         limits=limits,
     )

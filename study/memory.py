@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from study.activations import ACTIVATIONS
 from study.blocks import block_kinds
 from study.optimizers import OPTIMIZERS
-from study.tasks import TASKS
+from study.tasks import task_named
 from study.trial import Trial
 
 _BESIDE = 48 * 2**20  # bytes of the products' own buffers, measured; the same for packs of any size
@@ -17,7 +17,7 @@ def pack_memory(trials: Sequence[Trial]) -> int:
     """Peak bytes of a pack's tensors: of its float64 profile or its float32 training, whichever is more."""
     parameters = signals = 0
     first = trials[0]
-    features, outputs = TASKS[first.task].features, TASKS[first.task].outputs
+    features, outputs = task_named(first.task).features, task_named(first.task).outputs
     plane = first.batch_size * first.width  # elements of one trial's signal at one layer
     deepest = max(trial.depth for trial in trials)
     for layer in range(1, deepest + 1):

@@ -27,7 +27,7 @@ from study.initializers import INITIALIZERS
 from study.losses import Loss
 from study.randomness import stream
 from study.shapes import Float
-from study.tasks import TASKS
+from study.tasks import task_named
 from study.trial import Trial
 
 READOUT = Linear()
@@ -152,7 +152,7 @@ def build(
     depths = tuple(trial.depth for trial in trials)
     assert sorted(depths, reverse=True) == list(depths)
     first = trials[0]
-    features = TASKS[first.task].features if features is None else features
+    features = task_named(first.task).features if features is None else features
     drawn = [_draw_layers(trial, features) for trial in trials]
 
     def stacked(arrays: list[np.ndarray]) -> Tensor:
@@ -202,7 +202,7 @@ def _draw_layers(trial: Trial, features: int) -> list[tuple[np.ndarray, np.ndarr
 
 def _draw_readout(trial: Trial) -> np.ndarray:
     """The readout's weight, LeCun in every trial."""
-    outputs = TASKS[trial.task].outputs
+    outputs = task_named(trial.task).outputs
     return INITIALIZERS["lecun"].draw(stream(trial.seed, "readout"), trial.width, outputs)
 
 

@@ -1,25 +1,33 @@
 """Tasks: data to train on, offline and the same on every machine.
 
 Every trial of a task sees the same examples in the same order: a batch depends on the task's seed and the
-step alone. A new task is one entry of `TASKS`.
+step alone. A new task is one entry of `TASKS`; `task_named` knows beside them a teacher of any dimension
+("teacher:128") and a user's own file ("path/to/data.npz").
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache, partial
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from study.losses import CROSS_ENTROPY, Loss
+from study.losses import CROSS_ENTROPY, SQUARED_ERROR, Loss
+from study.own_data import is_file_name, read_examples
 from study.randomness import stream
 from study.shapes import Float
+from study.synthetic import spiral_examples, teacher_examples
 
 _TASK_SEED = 0
+_TEACHER_EXAMPLES, _SPIRAL_EXAMPLES = 5120, 2000
+_LARGEST_TEACHER = 2**16  # dimensions; its examples take 2.5 GiB
 
 
 @dataclass(frozen=True)
@@ -48,18 +56,102 @@ def _digits() -> Data:
     """Handwritten digits, 1437 to train and 360 to test, scaled by one mean and one standard deviation."""
     with (files("study") / "data" / "digits.npz").open("rb") as file, np.load(file) as stored:
         pixels, labels = stored["pixels"].astype(np.float64), stored["digits"].astype(np.int64)
-    order = stream(_TASK_SEED, "digits split").permutation(len(labels))
-    test, training = order[:360], order[360:]
-    # One mean and one deviation for all pixels: some pixels are zero in every training image.
-    mean, deviation = pixels[training].mean(), pixels[training].std()
-    inputs = torch.from_numpy((pixels - mean) / deviation)
-    targets = torch.from_numpy(labels)
-    return Data(inputs[training], targets[training], inputs[test], targets[test])
+    return _split(pixels, labels, "digits split")
+
+
+def _split(features: np.ndarray, targets: np.ndarray, purpose: str) -> Data:
+    """A fifth of the examples to test, the rest to train, scaled by one mean and one standard deviation."""
+    order = stream(_TASK_SEED, purpose).permutation(len(targets))
+    test, training = np.split(order, [_test_examples(len(order))])
+    features = features.astype(np.float64)
+    # One mean and one deviation for all features: some may be the same in every training example.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = features[training].mean(), features[training].std()
+    if not np.isfinite(deviation) or deviation <= 1e-12 * abs(mean):
+        raise ValueError(
+            f"features must differ, by a finite amount, but the deviation of the training examples is "
+            f"{deviation:g} around {mean:g}; scale them to about 1"
+        )
+    inputs, answers = torch.from_numpy((features - mean) / deviation), torch.from_numpy(targets)
+    return Data(inputs[training], answers[training], inputs[test], answers[test])
+
+
+def _test_examples(examples: int) -> int:
+    return -(-examples // 5)
+
+
+@lru_cache(maxsize=4)
+def _teacher_data(dimension: int) -> Data:
+    return _split(*teacher_examples(dimension, _TEACHER_EXAMPLES, _TASK_SEED), "teacher split")
+
+
+def _teacher(dimension: int) -> Task:
+    """Regression on a random network's answers to Gaussian inputs."""
+    if dimension > _LARGEST_TEACHER:
+        raise ValueError(
+            f"teacher:N: N must be <= {_LARGEST_TEACHER} dimensions, but is {dimension}; take fewer"
+        )
+    training = _TEACHER_EXAMPLES - _test_examples(_TEACHER_EXAMPLES)
+    return Task(training, dimension, 1, SQUARED_ERROR, partial(_teacher_data, dimension))
+
+
+@cache
+def _spirals() -> Data:
+    return _split(*spiral_examples(_SPIRAL_EXAMPLES, _TASK_SEED), "spirals split")
+
+
+@lru_cache(maxsize=16)
+def _task_of_file(path: str, *version: int) -> Task:
+    """The task of a user's file; a file that changed has another version."""
+    features, labels = examples = read_examples(Path(path))
+    values = labels.astype(np.float64).reshape(len(labels), -1)
+    try:
+        data = _split(features, labels.astype(np.int64) if examples.are_classes else values, "own data split")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    _reject_constant(data.targets, path, "classes" if examples.are_classes else "values")
+    outputs = int(labels.max()) + 1 if examples.are_classes else values.shape[1]
+    loss = CROSS_ENTROPY if examples.are_classes else SQUARED_ERROR
+    return Task(len(data.inputs), features.shape[1], outputs, loss, lambda: data)
+
+
+def _reject_constant(targets: Tensor, path: str, noun: str) -> None:
+    if (targets == targets[0]).all():
+        raise ValueError(
+            f"{path}: labels must be of at least two {noun} among the {len(targets)} training examples, but "
+            f"all are {targets[0].tolist()}; add examples"
+        )
 
 
 TASKS: dict[str, Task] = {
     "digits": Task(training_examples=1437, features=64, outputs=10, loss=CROSS_ENTROPY, load=_digits),
+    "teacher": _teacher(64),
+    "spirals": Task(training_examples=1600, features=2, outputs=2, loss=CROSS_ENTROPY, load=_spirals),
 }
+
+
+_TEACHER_NAME = re.compile(r"teacher:([1-9]\d{0,8})")
+OTHER_TASKS = "teacher:DIMENSION, or the path of an .npz or .parquet file"
+
+
+def is_task_name(name: str) -> bool:
+    """Whether a name can be that of a task; a file may still be missing or unfit."""
+    return name in TASKS or _TEACHER_NAME.fullmatch(name) is not None or is_file_name(name)
+
+
+def task_named(name: str) -> Task:
+    """The task of a name; raises ValueError where there is none, or where its file cannot be one."""
+    if name in TASKS:
+        return TASKS[name]
+    if teacher := _TEACHER_NAME.fullmatch(name):
+        return _teacher(int(teacher[1]))
+    if not is_file_name(name):
+        raise ValueError(f"must be one of {', '.join(TASKS)}, {OTHER_TASKS}, but got {name!r}")
+    try:
+        found = os.stat(name)
+    except OSError as error:
+        raise ValueError(f"{name}: cannot be read: {error.strerror}; check the path") from None
+    return _task_of_file(os.path.abspath(name), found.st_mtime_ns, found.st_size)
 
 
 def batch_indices(examples: int, batch_size: int, step: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from study.networks import Workspace, build
 from study.optimizers import OPTIMIZERS
 from study.regimes import DEFAULT_LIMITS, Limits
 from study.state import load_tensors, save_tensors
-from study.tasks import TASKS, Data, batch_indices
+from study.tasks import Data, batch_indices, task_named
 from study.trial import Trial
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -77,7 +77,7 @@ class PackInTraining:
         self._trials, self._limits, first = trials, limits, trials[0]
         self._device = torch.device("cpu") if device is None else device
         self._dtype = DTYPES[first.dtype] if dtype is None else dtype
-        self._loss, self._optimizer = TASKS[first.task].loss, OPTIMIZERS[first.optimizer]
+        self._loss, self._optimizer = task_named(first.task).loss, OPTIMIZERS[first.optimizer]
         self._data = data
         self._inputs, self._targets = self._on_device(data.inputs, data.targets)
         self._workspace = Workspace(self._dtype, self._device)

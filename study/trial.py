@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from study.activations import ACTIVATIONS
 from study.blocks import NORM_POSITIONS, NORMS, SKIPS
 from study.initializers import INITIALIZERS
 from study.optimizers import OPTIMIZERS
-from study.tasks import TASKS
+from study.tasks import OTHER_TASKS, TASKS, is_task_name, task_named
 
 Kind = Literal["choice", "integer", "number", "threshold"]
 
@@ -32,6 +32,8 @@ class Parameter:
     kind: Kind
     meaning: str
     choices: tuple[str, ...] = ()
+    is_open: Callable[[str], bool] | None = None  # whether a name beside the choices may stand here
+    others: str = ""  # those names in words
     low: float = -math.inf
     open_low: bool = False  # the lower limit itself is excluded
     below: float = math.inf
@@ -41,7 +43,9 @@ class Parameter:
     def rule(self) -> str:
         """The rule in words, for messages and reference tables."""
         if self.kind == "choice":
-            return f"must be one of {', '.join(self.choices)}"
+            return (
+                f"must be one of {', '.join((*self.choices, self.others) if self.others else self.choices)}"
+            )
         if self.kind == "threshold":
             return 'must be a positive number or "off"'
         noun = "a whole number" if self.kind == "integer" else "a finite number"
@@ -51,7 +55,8 @@ class Parameter:
     def accepts(self, value: Any) -> bool:
         """Whether one value obeys the rule; booleans are no numbers."""
         if self.kind == "choice":
-            return isinstance(value, str) and value in self.choices
+            allowed = self.choices.__contains__ if self.is_open is None else self.is_open
+            return isinstance(value, str) and allowed(value)
         if self.kind == "threshold" and (value is None or value == "off"):
             return True
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -64,6 +69,13 @@ class Parameter:
 
 def _choice(default: str, table: Any, meaning: str, *, training: bool = False) -> Any:
     parameter = Parameter("choice", meaning, choices=tuple(table), shared=True, training=training)
+    return field(default=default, metadata={"parameter": parameter})
+
+
+def _task(default: str, meaning: str) -> Any:
+    parameter = Parameter(
+        "choice", meaning, choices=tuple(TASKS), is_open=is_task_name, others=OTHER_TASKS, shared=True
+    )
     return field(default=default, metadata={"parameter": parameter})
 
 
@@ -108,7 +120,7 @@ class Trial:
     adam_beta1: float = _number(0.9, "decay of adam's mean", below=1.0, training=True)
     adam_beta2: float = _number(0.999, "decay of adam's mean square", below=1.0, training=True)
     adam_eps: float = _number(1e-8, "added to adam's root", positive=True, training=True)
-    task: str = _choice("digits", TASKS, "data and loss")
+    task: str = _task("digits", "data and loss")
     batch_size: int = _integer(64, 1, "examples per training step")
     steps: int = _integer(100, 0, "training steps; 0 measures at initialisation only", training=True)
     dtype: str = _choice("float32", DTYPES, "format of training; profiles are always float64", training=True)
@@ -125,7 +137,10 @@ class Trial:
             raise ValueError(
                 "batch_size: must be >= 2 with norm 'batch' (one example has no variance), but got 1"
             )
-        limit = TASKS[self.task].training_examples
+        try:
+            limit = task_named(self.task).training_examples
+        except ValueError as error:
+            raise ValueError(f"task: {error}") from None
         if self.batch_size > limit:
             raise ValueError(
                 f"batch_size: must be <= {limit}, the training examples of task '{self.task}', "

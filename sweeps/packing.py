@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from study.randomness import trial_seeds
-from study.tasks import TASKS
+from study.tasks import task_named
 from study.trial import PARAMETERS, Trial, trial_of
 from sweeps.search import SAMPLERS, distributions
 from sweeps.spec import Part, Schedule, Sweep
@@ -78,7 +78,7 @@ def _part_trials(
 
 def cost(trial: Trial) -> float:
     """Multiplications of a trial's training and profile, the unit of packing."""
-    task = TASKS[trial.task]
+    task = task_named(trial.task)
     weights = trial.width * (task.features + (trial.depth - 1) * trial.width + task.outputs)
     profile_steps = 4.0  # float64, and as much measuring as multiplying
     return 3.0 * trial.batch_size * weights * (trial.steps + profile_steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from study.trial import DEFAULTS, PARAMETERS
+from study.trial import DEFAULTS, PARAMETERS, Parameter
 from sweeps.spec import TABLES
 
 
@@ -17,7 +17,7 @@ def reference() -> str:
         for key, info in model.model_fields.items()
     ]
     parameters = [
-        (f"`{name}`", _shown(DEFAULTS[name]), _with_choices(parameter.meaning, parameter.choices))
+        (f"`{name}`", _shown(DEFAULTS[name]), _with_choices(parameter))
         for name, parameter in PARAMETERS.items()
     ]
     return "\n\n".join(
@@ -28,8 +28,9 @@ def reference() -> str:
     )
 
 
-def _with_choices(meaning: str, choices: Sequence[str]) -> str:
-    return f"{meaning}: {', '.join(choices)}" if len(choices) > 1 else meaning
+def _with_choices(parameter: Parameter) -> str:
+    names = [*parameter.choices, *filter(None, [parameter.others])]
+    return f"{parameter.meaning}: {', '.join(names)}" if len(names) > 1 else parameter.meaning
 
 
 def _shown(default: Any) -> str:
