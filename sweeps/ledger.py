@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study.own_data import is_file_name
 from study.records import COLUMNS, SCHEMA_VERSION
 from study.trial import Trial
 from sweeps.errors import UserError
@@ -41,7 +42,11 @@ def _polars_type(name: str) -> pl.DataType:
 
 
 class Ledger:
-    """A run folder: `sweep.toml`, `environment.json`, `plans/`, `results/`, `report/`."""
+    """A run folder: `sweep.toml`, `environment.json`, `data/`, `plans/`, `results/`, `report/`.
+
+    Where a task is a user's file, the tables name it relative to the folder ("data/wine.npz"), trials by
+    its path.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,9 +94,16 @@ class Ledger:
                 ) from None
             yield
 
-    def write_plan(self, packs: Sequence[Sequence[Planned]]) -> None:
-        """Writes down every trial of these packs."""
+    def write_data(self, name: str, content: bytes) -> None:
+        """Writes a task's file, named relative to the folder."""
+        (self.folder / name).parent.mkdir(exist_ok=True)
+        _write_whole(self.folder / name, content)
+
+    def write_plan(self, packs: Sequence[Sequence[Planned]], stored: Mapping[str, str] | None = None) -> None:
+        """Writes down every trial of these packs; `stored` gives the names of tasks' files in the folder."""
         rows = [entry.row(pack_name(number)) for number, pack in enumerate(packs) for entry in pack]
+        for row in rows:
+            row["task"] = (stored or {}).get(row["task"], row["task"])
         _write_table(
             self.plans / "plan-000000.parquet", pl.DataFrame(rows, schema(*_PLAN_ROLES), orient="row")
         )
@@ -106,14 +118,18 @@ class Ledger:
 
     def pack_trials(self, pack: str) -> list[Trial]:
         """The trials of one pack."""
-        return [trial_of_row(row) for row in self.pack_rows(pack)]
+        return [self._trial(row) for row in self.pack_rows(pack)]
+
+    def _trial(self, row: dict[str, Any]) -> Trial:
+        """The trial of a plan's row, its task's file found in the folder."""
+        task = row["task"]
+        return trial_of_row(row | {"task": str(self.folder / task) if is_file_name(task) else task})
 
     def pending_cost(self) -> float:
         """Predicted cost of the packs without a result, as `sweeps.packing.cost` counts."""
         pending = pl.col("pack").is_in(self.pending_packs())
-        return sum(
-            cost(trial_of_row(row)) for row in self.plan().filter(pending).collect().iter_rows(named=True)
-        )
+        rows = self.plan().filter(pending).collect().iter_rows(named=True)
+        return sum(cost(self._trial(row)) for row in rows)
 
     def pack_sizes(self) -> dict[str, int]:
         """Trials of each planned pack, in the order in which they run."""
@@ -121,8 +137,8 @@ class Ledger:
         return dict(sizes.iter_rows())
 
     def write_result(self, pack: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes a pack's results; the identity columns come from the plan."""
-        identity = schema("identity")
+        """Writes a pack's results; the identity columns and the task's name come from the plan."""
+        identity = (*schema("identity"), "task")
         planned = [{name: row[name] for name in identity} for row in self.pack_rows(pack)]
         whole = [{**row, **who} for row, who in zip(rows, planned, strict=True)]
         _write_table(self.results / f"{pack}.parquet", pl.DataFrame(whole, schema(), orient="row"))

@@ -18,6 +18,7 @@ from sweeps.errors import UserError
 from sweeps.ledger import Ledger
 from sweeps.packing import packs, planned_trials
 from sweeps.spec import Sweep, dump_sweep, load_sweep
+from sweeps.task_files import npz_bytes, stored_names
 
 
 def preset_files() -> dict[str, Path]:
@@ -73,13 +74,18 @@ def run_folder(sweep: Sweep, spec: Path, *, runs: Path | None, name: str | None)
 def create_run(folder: Path, sweep: Sweep, spec: str, cpus: int) -> Ledger:
     """The folder of a new run, its plan written; nothing is left behind where that fails."""
     planned = packs(planned_trials(sweep), sweep.schedule, max(1, cpus // sweep.schedule.cpus_per_pack))
-    ledger = Ledger.created(folder, dump_sweep(sweep, folder.name), environment(folder.name, spec, cpus))
+    stored = stored_names(sweep.document)
+    copies = {name: npz_bytes(Path(original)) for original, name in stored.items()}
+    toml = dump_sweep(sweep, folder.name, stored)
+    ledger = Ledger.created(folder, toml, environment(folder.name, spec, cpus))
     try:
-        ledger.write_plan(planned)
+        for name, content in copies.items():
+            ledger.write_data(name, content)
+        ledger.write_plan(planned, stored)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
-            raise UserError(f"{folder}: the plan cannot be written: {error.strerror}") from None
+            raise UserError(f"{folder}: plan and data cannot be written: {error.strerror}") from None
         raise
     return ledger
 

@@ -8,9 +8,11 @@ value and remedy. A sweep gives each parameter one of three roles: scientific (a
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from study.trial import PARAMETERS, reject_bad_value, trial_of
 from sweeps.domains import Domain, parse_domain
 from sweeps.errors import SpecError
 from sweeps.search import SAMPLERS
+from sweeps.task_files import found_task, with_tasks
 
 ROLES = ("scientific", "nuisance", "fixed")
 
@@ -145,7 +148,7 @@ def load_sweep(path: Path, overrides: tuple[str, ...] = ()) -> Sweep:
         raise SpecError(f"{path.name}: not TOML: {error}") from None
     for override in overrides:
         _apply_override(document, override)
-    return parse_sweep(document, path.name)
+    return parse_sweep(document, path.name, folder=path.parent)
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:
@@ -166,18 +169,19 @@ def _toml_value(text: str, override: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        if text.replace("_", "").replace("-", "").isalnum():
+        if re.fullmatch(r"[\w./:~-]+", text):  # a name or a path
             return text
         raise SpecError(
             f'--set {override}: the value is not TOML, for example 3, 0.5, "relu" or [1, 2]'
         ) from None
 
 
-def parse_sweep(document: Mapping[str, Any], source: str) -> Sweep:
-    """The sweep of a parsed document; `source` names it in messages."""
+def parse_sweep(document: Mapping[str, Any], source: str, folder: Path = Path()) -> Sweep:
+    """The sweep of a parsed document; `source` names it in messages, its files are looked for in `folder`."""
     known = ("question", *ROLES, *TABLES, "part")
     # "name" is what a resolved file carries beside; it changes nothing.
     _reject_unknown([key for key in document if key != "name"], known, source, "table")
+    document = with_tasks(document, partial(found_task, source=source, folder=folder))
     question = document.get("question", "Where do gradients vanish or explode?")
     if not isinstance(question, str):
         raise SpecError(f"{source}: question: must be a string, but got {question!r}")
@@ -205,10 +209,14 @@ def parse_sweep(document: Mapping[str, Any], source: str) -> Sweep:
     )
 
 
-def dump_sweep(sweep: Sweep, name: str) -> str:
-    """The resolved sweep as TOML: every default of the tables written out; `parse_sweep` reads it back."""
+def dump_sweep(sweep: Sweep, name: str, stored: Mapping[str, str] | None = None) -> str:
+    """The resolved sweep as TOML: every default of the tables written out; `parse_sweep` reads it back.
+
+    `stored` gives the names that tasks' files have in the run folder.
+    """
     order = ("question", *ROLES, *TABLES, "part")
-    document = {key: sweep.document[key] for key in order if key in sweep.document}
+    renamed = with_tasks(sweep.document, lambda task: (stored or {}).get(task, task))
+    document = {key: renamed[key] for key in order if key in renamed}
     return tomli_w.dumps({"name": name, **document})
 
 

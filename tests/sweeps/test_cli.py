@@ -51,7 +51,7 @@ def test_an_existing_run_is_never_overwritten(command, planned_run, spec):
 def test_a_plan_that_cannot_be_written_leaves_no_folder(command, spec, tmp_path, monkeypatch):
     from sweeps.ledger import Ledger
 
-    def full(self: Ledger, packs: object) -> None:
+    def full(self: Ledger, *unused: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Ledger, "write_plan", full)
