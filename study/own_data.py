@@ -40,13 +40,13 @@ def is_file_name(name: str) -> bool:
 
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The arrays `features` and `labels` of an .npz file; raises ValueError."""
-    try:
-        stored = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        raise ValueError(f"{path}: must be an .npz file, but is none; save it with {_SAVE}") from None
-    if not isinstance(stored, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path}: must be an .npz file, but holds one bare array; save it with {_SAVE}")
-    with stored:
+    with path.open("rb") as file:
+        try:
+            stored = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError, zipfile.BadZipFile):
+            raise ValueError(f"{path}: must be an .npz file, but is none; save it with {_SAVE}") from None
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise ValueError(f"{path}: must be an .npz file, but holds one bare array; save it with {_SAVE}")
         missing = [name for name in ("features", "labels") if name not in stored.files]
         if missing:
             raise ValueError(

@@ -12,7 +12,9 @@ import numpy as np
 from study.randomness import stream
 
 _TEACHER_WIDTH = 64
-_TURNS, _NOISE = 1.0, 0.04  # of each spiral; in units of its outer radius
+# Of each spiral, and in units of its outer radius. With 1.25 turns a line tells 66 % of the points apart and
+# 100 default steps learn more; from 1.75 turns on they do not.
+_TURNS, _NOISE = 1.25, 0.04
 
 
 def teacher_examples(dimension: int, examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +33,7 @@ def teacher_examples(dimension: int, examples: int, seed: int) -> tuple[np.ndarr
 def spiral_examples(examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Points of the plane on two interleaved spirals, with which of the two each is from.
 
-    Source: Lang and Witbrock (1988), "Learning to tell two spirals apart"; here with one turn, noise, and
+    Source: Lang and Witbrock (1988), "Learning to tell two spirals apart"; here with fewer turns, noise, and
     radii that cover the disc evenly.
     """
     numbers = stream(seed, "spirals")

@@ -135,8 +135,8 @@ OTHER_TASKS = "teacher:DIMENSION, or the path of an .npz or .parquet file"
 
 
 def is_task_name(name: str) -> bool:
-    """Whether a name can be that of a task; a file may still be missing or unfit."""
-    return name in TASKS or _TEACHER_NAME.fullmatch(name) is not None or is_file_name(name)
+    """Whether a name beside `TASKS` can be a task's; a file may still be missing or unfit."""
+    return _TEACHER_NAME.fullmatch(name) is not None or is_file_name(name)
 
 
 def task_named(name: str) -> Task:

@@ -32,7 +32,7 @@ class Parameter:
     kind: Kind
     meaning: str
     choices: tuple[str, ...] = ()
-    is_open: Callable[[str], bool] | None = None  # whether a name beside the choices may stand here
+    is_other: Callable[[str], bool] | None = None  # whether a name beside the choices may stand here
     others: str = ""  # those names in words
     low: float = -math.inf
     open_low: bool = False  # the lower limit itself is excluded
@@ -40,12 +40,14 @@ class Parameter:
     shared: bool = False
     training: bool = False  # changes training alone, nothing that is measured at initialisation
 
+    def names(self) -> tuple[str, ...]:
+        """The choices, and in words what else may stand here."""
+        return (*self.choices, self.others) if self.others else self.choices
+
     def rule(self) -> str:
         """The rule in words, for messages and reference tables."""
         if self.kind == "choice":
-            return (
-                f"must be one of {', '.join((*self.choices, self.others) if self.others else self.choices)}"
-            )
+            return f"must be one of {', '.join(self.names())}"
         if self.kind == "threshold":
             return 'must be a positive number or "off"'
         noun = "a whole number" if self.kind == "integer" else "a finite number"
@@ -55,8 +57,8 @@ class Parameter:
     def accepts(self, value: Any) -> bool:
         """Whether one value obeys the rule; booleans are no numbers."""
         if self.kind == "choice":
-            allowed = self.choices.__contains__ if self.is_open is None else self.is_open
-            return isinstance(value, str) and allowed(value)
+            is_other = self.is_other is not None and isinstance(value, str) and self.is_other(value)
+            return is_other or (isinstance(value, str) and value in self.choices)
         if self.kind == "threshold" and (value is None or value == "off"):
             return True
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -74,7 +76,7 @@ def _choice(default: str, table: Any, meaning: str, *, training: bool = False) -
 
 def _task(default: str, meaning: str) -> Any:
     parameter = Parameter(
-        "choice", meaning, choices=tuple(TASKS), is_open=is_task_name, others=OTHER_TASKS, shared=True
+        "choice", meaning, choices=tuple(TASKS), is_other=is_task_name, others=OTHER_TASKS, shared=True
     )
     return field(default=default, metadata={"parameter": parameter})
 

@@ -29,8 +29,8 @@ def reference() -> str:
 
 
 def _with_choices(parameter: Parameter) -> str:
-    names = [*parameter.choices, *filter(None, [parameter.others])]
-    return f"{parameter.meaning}: {', '.join(names)}" if len(names) > 1 else parameter.meaning
+    names = ", ".join(parameter.names())
+    return f"{parameter.meaning}: {names}" if len(parameter.names()) > 1 else parameter.meaning
 
 
 def _shown(default: Any) -> str:
