@@ -21,7 +21,7 @@ from study.propagation import gradient_profile
 from study.randomness import stream
 from study.regimes import DEFAULT_LIMITS, Limits, regime
 from study.shapes import Float
-from study.tasks import TASKS, batch_indices
+from study.tasks import batch_indices, task_named
 from study.trial import PARAMETERS, Trial
 
 _TRAINING = frozenset(name for name, parameter in PARAMETERS.items() if parameter.training)
@@ -37,7 +37,7 @@ def gaussian_inputs(trial: Trial, input_std: float) -> Float[Tensor, "batch widt
 
 def task_inputs(trial: Trial) -> Float[Tensor, "batch features"]:
     """The first training batch of the trial's task."""
-    inputs = TASKS[trial.task].load().inputs
+    inputs = task_named(trial.task).load().inputs
     return inputs[batch_indices(len(inputs), trial.batch_size, 0)]
 
 
