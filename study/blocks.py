@@ -51,22 +51,27 @@ def block_kinds(*, layer: int, norm: str, norm_position: str, skip: str) -> tupl
 
 @dataclass
 class Layer:
-    """Parameters of one layer of all its trials, or their gradients. Norms have a scale and a shift."""
+    """Parameters of one layer of all its trials, or their gradients.
+
+    Norms have a scale and a shift. A recurrent cell has input weights beside `weight`, its W_hh, and a block
+    of `width` columns for each gate.
+    """
 
     weight: Tensor  # (trials, fan_in, width)
     bias: Tensor  # (trials, 1, width)
     norm_scale: Tensor | None = None  # (trials, 1, width)
     norm_shift: Tensor | None = None
+    input_weight: Tensor | None = None  # (trials, features, width)
 
     def tensors(self) -> list[Tensor]:
         """The tensors that are there, in a fixed order."""
-        every = (self.weight, self.bias, self.norm_scale, self.norm_shift)
+        every = (self.weight, self.bias, self.norm_scale, self.norm_shift, self.input_weight)
         return [tensor for tensor in every if tensor is not None]
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Layer:
         """A layer whose tensors are the function of these."""
-        optional = [None if t is None else function(t) for t in (self.norm_scale, self.norm_shift)]
-        return Layer(function(self.weight), function(self.bias), *optional)
+        named = {name: function(tensor) for name, tensor in vars(self).items() if tensor is not None}
+        return Layer(**named)
 
     def like(self, take: Callable[[str, tuple[int, ...]], Tensor]) -> Layer:
         """A layer of tensors of these shapes, taken by name."""

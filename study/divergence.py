@@ -7,7 +7,7 @@ from torch import Tensor
 
 from study.blocks import Layer, Operation
 from study.losses import Loss
-from study.networks import Network, Workspace
+from study.networks import Model, Workspace
 from study.shapes import Int
 
 
@@ -38,7 +38,7 @@ class _FiniteLayers:
         """Nothing to note."""
 
 
-def first_bad_layers(network: Network, batch: tuple[Tensor, Tensor], loss: Loss) -> Int[Tensor, " trials"]:
+def first_bad_layers(network: Model, batch: tuple[Tensor, Tensor], loss: Loss) -> Int[Tensor, " trials"]:
     """The layer at which each trial went non-finite: the first on the way forward, or, where the signal is
     finite, the first on the way back; -1 where all layers are finite."""
     notes = _FiniteLayers(len(network.depths), batch[0].device)

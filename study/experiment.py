@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from study.families import FAMILIES
 from study.initializers import sigma_b, sigma_w
-from study.propagation import Profile, gradient_profile
+from study.propagation import Profile
 from study.regimes import DEFAULT_LIMITS, Limits, outcome
 from study.tasks import Data, batch_indices, task_named
 from study.training import Training, train
@@ -38,10 +39,11 @@ def results(
     started = time.perf_counter()
     order = sorted(range(len(trials)), key=lambda place: -trials[place].depth)
     deepest_first = [trials[place] for place in order]
-    data = task_named(trials[0].task).load()
+    data = task_named(trials[0].task).data(trials[0].depth)
     first_batch = data.inputs[batch_indices(len(data.inputs), trials[0].batch_size, 0)]
     rows = [settings(trial) for trial in deepest_first]
-    add_initialisation(rows, gradient_profile(deepest_first, first_batch, device=device))
+    profile = FAMILIES[trials[0].family].profile
+    add_initialisation(rows, profile(deepest_first, first_batch, device=device))
     _add_training(rows, deepest_first, data, device, limits)
     per_layer = (time.perf_counter() - started) / sum(trial.depth for trial in trials)
     for row in rows:
@@ -74,10 +76,15 @@ def add_initialisation(rows: list[Row], profile: Profile) -> None:
         "norm_factor_profile": profile.norm_factor,
         "saturated_profile": profile.saturated,
         "dead_profile": profile.dead,
+        "recurrent_weight_gradient": profile.summed_weight_gradient,
+        "cell_gradient_profile": profile.cell_gradient,
         **{f"survival_{name}": layers for name, layers in profile.survival().items()},
     }
     for place, row in enumerate(rows):
-        row |= {name: _plain(values[place], row["depth"]) for name, values in columns.items()}
+        row |= {
+            name: None if values is None else _plain(values[place], row["depth"])
+            for name, values in columns.items()
+        }
         row |= dict.fromkeys(("theory_gradient_decades", "theory_slope", "theory_sd"))
 
 
@@ -86,7 +93,7 @@ def _add_training(
 ) -> None:
     if trials[0].steps == 0:
         for row in rows:
-            row |= _training_row(None, 0, row["depth"])
+            row |= _training_row(None, 0, 0)
         return
     training = train(trials, data, device=device, limits=limits)
     final = np.nan_to_num(training.losses[-_FINAL_LOSSES:].mean(axis=0), nan=np.inf)
@@ -98,11 +105,12 @@ def _add_training(
         limits=limits,
     )
     for place, row in enumerate(rows):
-        row |= _training_row(training, place, row["depth"])
+        weights = FAMILIES[row["family"]].weights(row["depth"])
+        row |= _training_row(training, place, weights)
         row["outcome"] = labels[place]
 
 
-def _training_row(training: Training | None, place: int, depth: int) -> Row:
+def _training_row(training: Training | None, place: int, weights: int) -> Row:
     """The training columns of one trial; all null without training."""
     if training is None:
         names = (
@@ -127,7 +135,7 @@ def _training_row(training: Training | None, place: int, depth: int) -> Row:
         "gradient_norm_before": _plain(np.median(before)),
         "gradient_norm_after": _plain(np.median(after)),
         "clip_cosine": _mean_of_numbers(training.cosines[: len(losses), place]),
-        "update_profile": None if diverged else _plain(training.update[place], depth),
+        "update_profile": None if diverged else _plain(training.update[place], weights),
         "loss_sign_changes": None if diverged else _sign_changes(losses[len(losses) // 2 :]),
         "losses": _plain(losses[chosen]),
         "loss_steps": chosen.tolist(),

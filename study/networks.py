@@ -75,6 +75,37 @@ class Observer(Protocol):
         """One operation of block `number` was passed backwards; `after` is the gradient it put out."""
 
 
+@runtime_checkable
+class Model(Protocol):
+    """What training needs of a stack of networks, whatever its family."""
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depth of each trial, deepest first."""
+
+    def every_layer(self) -> list[Layer]:
+        """All that is trained and clipped, the readout last."""
+
+    def hidden_weights(self) -> list[Tensor]:
+        """The weight of each group of parameters but the readout."""
+
+    def outputs(self, inputs: Tensor, workspace: Workspace) -> Tensor:
+        """What the readout puts out, (trials, batch, outputs)."""
+
+    def loss_gradients(
+        self,
+        batch: tuple[Tensor, Tensor],
+        loss: Loss,
+        gradients: Sequence[Layer],
+        workspace: Workspace,
+        observer: Observer | None = None,
+    ) -> Tensor:
+        """The losses of a batch, in float64; writes the gradients of `every_layer()`."""
+
+    def selected(self, keep: Tensor) -> Model:
+        """The stack of some of its trials; `keep` holds their places in rising order."""
+
+
 @dataclass(frozen=True)
 class Network:
     """Parameters and structure of a stack."""
@@ -172,7 +203,7 @@ def build(
             layer.norm_shift = torch.zeros_like(layer.bias)
         layers.append(layer)
         blocks.append(operations(kinds, ACTIVATIONS[first.activation], first.norm, first.norm_eps))
-    readout = stacked([_draw_readout(trial) for trial in trials])
+    readout = stacked([draw_readout(trial) for trial in trials])
     scale = torch.tensor([1.0 / math.sqrt(depth) for depth in depths], dtype=torch.float64)
     return Network(
         depths=depths,
@@ -200,7 +231,7 @@ def _draw_layers(trial: Trial, features: int) -> list[tuple[np.ndarray, np.ndarr
     return drawn
 
 
-def _draw_readout(trial: Trial) -> np.ndarray:
+def draw_readout(trial: Trial) -> np.ndarray:
     """The readout's weight, LeCun in every trial."""
     outputs = task_named(trial.task).outputs
     return INITIALIZERS["lecun"].draw(stream(trial.seed, "readout"), trial.width, outputs)

@@ -28,8 +28,8 @@ from study.shapes import Float
 from study.trial import Trial
 
 # Within these decades float64 squares and sums without loss; one block moves a signal by far less.
-_EXACT = 100.0
-_SATURATED = 0.01  # |φ′| below this share of its maximum
+EXACT = 100.0
+SATURATED = 0.01  # |φ′| below this share of its maximum
 
 # Decades of the smallest positive and the largest number of each format.
 _FORMATS = {
@@ -59,12 +59,14 @@ class Profile:
     norm_factor: np.ndarray
     saturated: np.ndarray
     dead: np.ndarray
+    summed_weight_gradient: np.ndarray | None = None  # (trials,): of W_hh over all time steps; recurrent nets
+    cell_gradient: np.ndarray | None = None  # of an LSTM's cell state
 
-    def _decades(self, profile: np.ndarray) -> np.ndarray:
-        """First layer minus last layer of each trial."""
+    def _decades(self, profile: np.ndarray, first: int = 0) -> np.ndarray:
+        """First layer (that has a value) minus last layer of each trial."""
         last = profile[np.arange(len(profile)), self.depths - 1]
         with np.errstate(invalid="ignore"):  # -inf − -inf: both ends are zero
-            return profile[:, 0] - last
+            return profile[:, first] - last
 
     @property
     def gradient_decades(self) -> np.ndarray:
@@ -81,9 +83,11 @@ class Profile:
         """G_w = log10(RMS ∂ℓ/∂W^1 / RMS ∂ℓ/∂W^L).
 
         No measure of vanishing: in a net of linear or ReLU units without biases it is the same for every
-        weight scale, since ⟨W, ∂ℓ/∂W⟩ is the same in all layers.
+        weight scale, since ⟨W, ∂ℓ/∂W⟩ is the same in all layers. In a recurrent net from time step 2 on: the
+        first step contributes nothing to ∂ℓ/∂W_hh.
         """
-        return self._decades(self.weight_gradient)
+        recurrent = self.summed_weight_gradient is not None and self.weight_gradient.shape[1] > 1
+        return self._decades(self.weight_gradient, int(recurrent))
 
     def slopes(self) -> tuple[np.ndarray, np.ndarray]:
         """(gradient_slope, its standard error): decades per layer towards the input; nan for L < 3.
@@ -145,7 +149,7 @@ def measured(
     return meter.profile()
 
 
-def _rms(x: Tensor) -> Tensor:
+def root_mean_square(x: Tensor) -> Tensor:
     """Root mean square of each trial's elements."""
     return torch.linalg.vector_norm(x, dim=(1, 2)) / (x.shape[1] * x.shape[2]) ** 0.5
 
@@ -183,16 +187,16 @@ class _Meter:
             factor = torch.pow(10.0, -scale.clamp(min=-300.0))
             return operation, replace(layer, bias=layer.bias * factor.view(-1, 1, 1))
         assert isinstance(operation, Nonlinearity)
-        return Nonlinearity(_far_from_one(operation.activation, scale.view(-1, 1, 1))), layer
+        return Nonlinearity(far_from_one(operation.activation, scale.view(-1, 1, 1))), layer
 
     def forward_tap(self, number: int, h: Tensor) -> None:
         """Reads RMS h^l and rescales h where it leaves the exact range."""
         count = len(h)
-        decades = torch.log10(_rms(h))
+        decades = torch.log10(root_mean_square(h))
         scale = self._forward_scale[:count]
         total = decades + scale
         self._read["forward"][number - 1, :count] = total
-        rescaled = (self._can_shrink & (total > _EXACT)) | (self._can_grow & (total < -_EXACT))
+        rescaled = (self._can_shrink & (total > EXACT)) | (self._can_grow & (total < -EXACT))
         wanted = torch.where(rescaled & total.isfinite(), total, 0.0)
         if not torch.equal(wanted, scale):
             h.mul_(torch.pow(10.0, scale - wanted).view(-1, 1, 1))
@@ -203,10 +207,10 @@ class _Meter:
         """Starts the trials that end here with the probe, reads RMS δ^l and rescales δ where needed."""
         deeper, count = self._network.counts[number], len(delta)
         delta[deeper:] = self._probe[deeper:count]
-        rms = _rms(delta)
+        rms = root_mean_square(delta)
         decades, scale = torch.log10(rms), self._backward_scale[:count]
         self._read["gradient"][number - 1, :count] = decades + scale
-        shift = torch.where(decades.abs().gt(_EXACT) & decades.isfinite(), decades, 0.0)
+        shift = torch.where(decades.abs().gt(EXACT) & decades.isfinite(), decades, 0.0)
         if shift.any():
             factor = torch.pow(10.0, -shift)
             delta.mul_(factor.view(-1, 1, 1))
@@ -222,12 +226,14 @@ class _Meter:
         if operation.kind == "linear":
             count = len(gradient.weight)
             scale = self._backward_scale[:count] + self._input_scales[number - 1][:count]
-            self._read["weight_gradient"][number - 1, :count] = torch.log10(_rms(gradient.weight)) + scale
+            self._read["weight_gradient"][number - 1, :count] = (
+                torch.log10(root_mean_square(gradient.weight)) + scale
+            )
         elif isinstance(operation, Nonlinearity):
             self._read_shares(number, operation.activation, kept)
         if after is None:
             return
-        rms = _rms(after)
+        rms = root_mean_square(after)
         # Without a skip the tap lies between linear map and activation: those belong to the step into
         # block `number`, the linear map to the step out of it.
         into = number - 1 if self._network.has_skip or operation.kind == "linear" else number
@@ -238,7 +244,7 @@ class _Meter:
         x, y = kept
         derivative = activation.backward(torch.ones_like(y), x, y, None).abs_()
         count = len(derivative)
-        saturated = derivative < _SATURATED * activation.largest_derivative
+        saturated = derivative < SATURATED * activation.largest_derivative
         self._shares["saturated"][number - 1, :count] = saturated.double().mean(dim=(1, 2))
         self._shares["dead"][number - 1, :count] = (derivative == 0).all(dim=1).double().mean(dim=1)
 
@@ -261,7 +267,7 @@ class _Meter:
         )
 
 
-def _far_from_one(activation: Activation, scale: Tensor) -> Activation:
+def far_from_one(activation: Activation, scale: Tensor) -> Activation:
     """The activation as it acts on x · 10^scale in units of 10^scale: straight lines where scale ≠ 0."""
     near, far = activation.near_zero, activation.far_out
 

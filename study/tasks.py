@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +23,7 @@ from study.losses import CROSS_ENTROPY, SQUARED_ERROR, Loss
 from study.own_data import is_file_name, read_examples
 from study.randomness import stream
 from study.shapes import Float
+from study.sequences import SYMBOLS, Examples, adding, copy_memory
 from study.synthetic import spiral_examples, teacher_examples
 
 _TASK_SEED = 0
@@ -42,13 +43,28 @@ class Data:
 
 @dataclass(frozen=True)
 class Task:
-    """A task by its sizes, known without loading it, and the function that loads it."""
+    """A task by its sizes, known without loading it, and the function that loads it.
+
+    A sequence has at least `least_steps` time steps; it is loaded for as many as the depth, or has `steps` of
+    its own. A flat task has none.
+    """
 
     training_examples: int
     features: int  # of an example, or of one of its time steps
     outputs: int
     loss: Loss
-    load: Callable[[], Data]
+    load: Callable[..., Data]  # of the number of time steps for a sequence, else of nothing
+    least_steps: int | None = None
+    steps: int | None = None
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether an example has time steps."""
+        return self.least_steps is not None
+
+    def data(self, depth: int) -> Data:
+        """Its data for trials of this depth."""
+        return self.load(depth) if self.is_sequence else self.load()
 
 
 @cache
@@ -123,10 +139,47 @@ def _reject_constant(targets: Tensor, path: str, noun: str) -> None:
         )
 
 
+def _digit_rows(steps: int) -> Data:
+    """The digits' images, one row of 8 pixels at each of 8 steps, from the top."""
+    data = _digits()
+    rows, test_rows = (images.unflatten(1, (steps, -1)) for images in (data.inputs, data.test_inputs))
+    return replace(data, inputs=rows, test_inputs=test_rows)
+
+
+_SEQUENCES, _TEST_SEQUENCES = 1024, 256
+
+
+def _loader(name: str, draw: Callable[[np.random.Generator, int, int], Examples]) -> Callable[[int], Data]:
+    """The function that draws a task's sequences of a given number of steps."""
+
+    # Sequences of a thousand steps take 90 MB: those of the last two lengths are kept.
+    @lru_cache(maxsize=2)
+    def load(steps: int) -> Data:
+        examples = draw(stream(_TASK_SEED, f"{name} {steps}"), _SEQUENCES + _TEST_SEQUENCES, steps)
+        inputs, targets = (torch.from_numpy(array) for array in examples)
+        return Data(inputs[:_SEQUENCES], targets[:_SEQUENCES], inputs[_SEQUENCES:], targets[_SEQUENCES:])
+
+    return load
+
+
 TASKS: dict[str, Task] = {
     "digits": Task(training_examples=1437, features=64, outputs=10, loss=CROSS_ENTROPY, load=_digits),
     "teacher": _teacher(64),
     "spirals": Task(training_examples=1600, features=2, outputs=2, loss=CROSS_ENTROPY, load=_spirals),
+    "digit_rows": Task(
+        1437, features=8, outputs=10, loss=CROSS_ENTROPY, load=_digit_rows, least_steps=8, steps=8
+    ),
+    "adding": Task(
+        _SEQUENCES, features=2, outputs=1, loss=SQUARED_ERROR, load=_loader("adding", adding), least_steps=2
+    ),
+    "copy": Task(
+        _SEQUENCES,
+        features=SYMBOLS + 1,
+        outputs=SYMBOLS,
+        loss=CROSS_ENTROPY,
+        load=_loader("copy", copy_memory),
+        least_steps=1,
+    ),
 }
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from study.blocks import Layer
 from study.clipping import clip_units, clip_values, gradient_norms, norm_factors
 from study.divergence import first_bad_layers
-from study.networks import Workspace, build
+from study.families import FAMILIES
+from study.networks import Workspace
 from study.optimizers import OPTIMIZERS
 from study.regimes import DEFAULT_LIMITS, Limits
 from study.state import load_tensors, save_tensors
@@ -83,7 +84,8 @@ class PackInTraining:
         self._workspace = Workspace(self._dtype, self._device)
         self.steps_done = 0
         self._places = torch.arange(len(trials), device=self._device)
-        self._network = build(trials, dtype=self._dtype, device=self._device)
+        family = FAMILIES[first.family]
+        self._network = family.build(trials, dtype=self._dtype, device=self._device)
         self._start = [weight.clone() for weight in self._network.hidden_weights()]
         self._columns = {name: self._column(name) for name in (*_CLIPS, *self._optimizer.rates)} | {
             "first_loss": torch.full_like(self._places, torch.nan, dtype=torch.float64)

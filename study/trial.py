@@ -2,7 +2,7 @@
 
 A new parameter is one field of `Trial`; sweep files, the ledger's columns and the command's options follow.
 Parameters marked `shared` change tensor shapes or the sequence of operations: trials of a pack agree on them
-(`Trial.pack_key`). Depth is the exception, a pack may mix depths.
+(`Trial.pack_key`). Depth is the exception, a pack may mix depths, unless they are numbers of time steps.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from study.tasks import OTHER_TASKS, TASKS, is_task_name, task_named
 
 Kind = Literal["choice", "integer", "number", "threshold"]
 
-FAMILIES = ("mlp",)
+RECURRENT = ("rnn", "lstm", "gru")
+FAMILIES = ("mlp", *RECURRENT)
 DTYPES = ("float32", "bfloat16")
 
 
@@ -101,12 +102,13 @@ class Trial:
     """One network, its initialisation, its training, its seed; raises ValueError for a bad value."""
 
     family: str = _choice("mlp", FAMILIES, "kind of network")
-    depth: int = _integer(10, 1, "hidden layers", shared=False)
+    depth: int = _integer(10, 1, "hidden layers; time steps of the recurrent families", shared=False)
     width: int = _integer(64, 1, "units per hidden layer")
-    activation: str = _choice("relu", ACTIVATIONS, "activation function φ")
+    activation: str = _choice("relu", ACTIVATIONS, "activation function φ of mlp and rnn")
     init: str = _choice("lecun", INITIALIZERS, "weight initialisation of the hidden layers")
     weight_gain: float = _number(1.0, "multiplier on the scheme's σ_w")
     bias_std: float = _number(0.0, "standard deviation σ_b of the hidden layers' biases")
+    input_gain: float = _number(1.0, "multiplier on the recurrent families' input weights")
     norm: str = _choice("none", NORMS, "normalisation of blocks 2 … L")
     norm_position: str = _choice("before", NORM_POSITIONS, "before or after the activation")
     norm_eps: float = _number(1e-5, "added to the variance under the norm's root", shared=True)
@@ -148,10 +150,12 @@ class Trial:
                 f"batch_size: must be <= {limit}, the training examples of task '{self.task}', "
                 f"but got {self.batch_size}"
             )
+        reject_bad_family(self)
 
     def pack_key(self) -> tuple:
         """What trials must agree on to be trained in one pack."""
-        return tuple(getattr(self, name) for name, parameter in PARAMETERS.items() if parameter.shared)
+        shared = tuple(getattr(self, name) for name, parameter in PARAMETERS.items() if parameter.shared)
+        return (*shared, self.depth) if self.family in RECURRENT else shared
 
 
 PARAMETERS: dict[str, Parameter] = {
@@ -174,3 +178,31 @@ def reject_bad_value(name: str, value: Any) -> None:
     near = difflib.get_close_matches(str(value), parameter.choices, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise ValueError(f"{name}: {parameter.rule()}, but got {value!r}{hint}")
+
+
+def reject_bad_family(trial: Trial) -> None:
+    """Raise ValueError where family, task, depth and structure do not go together."""
+    is_recurrent, task = trial.family in RECURRENT, task_named(trial.task)
+    if is_recurrent != task.is_sequence:
+        noun = "a sequence" if is_recurrent else "no sequence"
+        fitting = ", ".join(name for name, other in TASKS.items() if other.is_sequence == is_recurrent)
+        raise ValueError(
+            f"task: must be {noun} with family '{trial.family}', but got '{trial.task}'; "
+            f"choose one of {fitting}"
+            + ("" if is_recurrent else f", or one of the families {', '.join(RECURRENT)}")
+        )
+    if task.steps not in (None, trial.depth):
+        raise ValueError(
+            f"depth: must be {task.steps}, the time steps of task '{trial.task}', but got {trial.depth}"
+        )
+    if trial.depth < (task.least_steps or 1):
+        raise ValueError(
+            f"depth: must be >= {task.least_steps}, the fewest time steps of task '{trial.task}', "
+            f"but got {trial.depth}"
+        )
+    for name in ("norm", "norm_position", "skip"):
+        if is_recurrent and getattr(trial, name) != DEFAULTS[name]:
+            raise ValueError(
+                f"{name}: must be '{DEFAULTS[name]}' with family '{trial.family}', which has none, "
+                f"but got '{getattr(trial, name)}'; remove it or use family 'mlp'"
+            )
