@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,8 +28,7 @@ from study.blocks import Kept
 State = tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
-class StepGradient:
+class StepGradient(NamedTuple):
     """Gradients that one step of the backward pass leaves."""
 
     recurrent: Tensor  # at what W_hh puts out

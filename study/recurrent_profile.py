@@ -13,7 +13,8 @@ two terms that it adds up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from study.randomness import stream
 from study.recurrent import RecurrentNetwork, build, drives
 from study.shapes import Float
 from study.trial import Trial
+
+# δ stays closer to 1 than h: a product of both is squared for its RMS, and 1e300 is where float64 ends.
+_EXACT_DELTA = EXACT / 2
 
 _NAMES = ("gradient", "forward", "weight_gradient", "weight_factor", "derivative_factor", "norm_factor")
 
@@ -64,13 +68,12 @@ def measured(
     )
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """A step on the tape: what it kept is in units of 10^scale."""
 
     cell: Cell
     kept: Kept
-    scale: Float[Tensor, " trials"]
+    scale: Tensor
 
 
 def _forward(network: RecurrentNetwork, inputs: Tensor, read: dict[str, Tensor]) -> list[_Step]:
@@ -78,20 +81,20 @@ def _forward(network: RecurrentNetwork, inputs: Tensor, read: dict[str, Tensor])
     drive = drives(network.layer, inputs, Workspace(torch.float64, inputs.device))
     cell, state, tape = network.cell, None, []
     scale = drive.new_zeros(len(drive))
+    there = cell.activation if isinstance(cell, Vanilla) else None  # φ as it acts on the state's units
     for index in range(drive.shape[1]):
         driven = drive[:, index]
-        if isinstance(network.cell, Vanilla):
-            phi = network.cell.activation
-            wanted = _unit(phi, state, driven, scale)
-            cell = Vanilla(_between_units(phi, scale, wanted))
+        if there is not None:
+            wanted = _unit(there, state, driven, scale)
+            cell = _between_units(network.cell, there, scale, wanted)
             scale = wanted
-            if scale.any():
-                driven = driven * _power(-scale)
+            driven = driven * _power(-scale) if scale.any() else driven
         state, kept = cell.forward(network.layer.weight, driven, state)
         tape.append(_Step(cell, kept, scale))
         read["forward"][:, index] = torch.log10(root_mean_square(state[0])) + scale
         if isinstance(network.cell, Vanilla):
-            _read_shares(network.cell.activation, state[0], scale, index, read)
+            there = _at_scale(network.cell.activation, scale)
+            _read_shares(there, state[0], index, read)
     return tape
 
 
@@ -105,33 +108,39 @@ def _at_scale(phi: Activation, scale: Tensor) -> Activation:
     return far_from_one(phi, scale.view(-1, 1, 1)) if scale.any() else phi
 
 
-def _unit(phi: Activation, state: State | None, driven: Tensor, scale: Tensor) -> Tensor:
-    """Decades of the next step's unit: 0 within the exact range, else the larger of what it adds up."""
+def _unit(there: Activation, state: State | None, driven: Tensor, scale: Tensor) -> Tensor:
+    """Decades of the next step's unit: 0 within the exact range, else the larger of what it adds up.
+
+    `there` is φ in the units 10^scale of the state.
+    """
     total = torch.log10(root_mean_square(driven))
     if state is not None:
-        carried = _at_scale(phi, scale).value(state[0], None)
+        carried = there.value(state[0], None)
         total = torch.maximum(total, torch.log10(root_mean_square(carried)) + scale)
-    can_shrink, can_grow = phi.far_out is not None, phi.near_zero is not None
+    can_shrink, can_grow = there.far_out is not None, there.near_zero is not None
     rescaled = (can_shrink & (total > EXACT)) | (can_grow & (total < -EXACT))
     return torch.where(rescaled & total.isfinite(), total, 0.0)
 
 
-def _between_units(phi: Activation, before: Tensor, after: Tensor) -> Activation:
-    """φ of a signal in units of 10^before, put out in units of 10^after; its gradient has no units."""
+def _between_units(cell: Cell, there: Activation, before: Tensor, after: Tensor) -> Cell:
+    """The cell that takes a state in units of 10^before, on which φ acts as `there`, to units of 10^after."""
     if not (before.any() or after.any()):
-        return phi
-    there, factor = _at_scale(phi, before), _power(before - after)
+        return cell
+    factor = _power(before - after)
 
     def backward(g: Tensor, h: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
-        return there.backward(g, h, there.value(h, None), out)
+        return there.backward(g, h, there.value(h, None), out)  # δ is ∂ℓ/∂h, whatever h's unit
 
-    return replace(phi, value=lambda h, out: there.value(h, None) * factor, backward=backward, in_place=False)
+    return Vanilla(
+        replace(there, value=lambda h, out: there.value(h, None) * factor, backward=backward, in_place=False)
+    )
 
 
-def _read_shares(phi: Activation, h: Tensor, scale: Tensor, index: int, read: dict[str, Tensor]) -> None:
-    there = _at_scale(phi, scale)
+def _read_shares(there: Activation, h: Tensor, index: int, read: dict[str, Tensor]) -> None:
     derivative = there.backward(torch.ones_like(h), h, there.value(h, None), None).abs()
-    read["saturated"][:, index] = (derivative < SATURATED * phi.largest_derivative).double().mean(dim=(1, 2))
+    read["saturated"][:, index] = (
+        (derivative < SATURATED * there.largest_derivative).double().mean(dim=(1, 2))
+    )
     read["dead"][:, index] = (derivative == 0).all(dim=1).double().mean(dim=1)
 
 
@@ -188,7 +197,7 @@ def _backward(network: RecurrentNetwork, tape: list[_Step], probe: Tensor, read:
 def _rescaled(state: State, scale: Tensor) -> tuple[State, Tensor]:
     """The gradient at a state in float64's exact range, and the decades of its scale."""
     decades = torch.log10(torch.stack([root_mean_square(tensor) for tensor in state]).amax(dim=0))
-    shift = torch.where(decades.abs().gt(EXACT) & decades.isfinite(), decades, 0.0)
+    shift = torch.where(decades.abs().gt(_EXACT_DELTA) & decades.isfinite(), decades, 0.0)
     if not shift.any():
         return state, scale
     return tuple(tensor * _power(-shift) for tensor in state), scale + shift
