@@ -6,17 +6,21 @@ from collections.abc import Sequence
 
 from study.activations import ACTIVATIONS
 from study.blocks import block_kinds
+from study.cells import CELLS
 from study.optimizers import OPTIMIZERS
 from study.tasks import task_named
-from study.trial import Trial
+from study.trial import RECURRENT, Trial
 
+_STEP_TENSORS = {"rnn": 2, "lstm": 7, "gru": 7}  # that a time step keeps, of a signal's size
 _BESIDE = 48 * 2**20  # bytes of the products' own buffers, measured; the same for packs of any size
 
 
 def pack_memory(trials: Sequence[Trial]) -> int:
     """Peak bytes of a pack's tensors: of its float64 profile or its float32 training, whichever is more."""
-    parameters = signals = 0
     first = trials[0]
+    if first.family in RECURRENT:
+        return _recurrent_memory(trials)
+    parameters = signals = 0
     features, outputs = task_named(first.task).features, task_named(first.task).outputs
     plane = first.batch_size * first.width  # elements of one trial's signal at one layer
     deepest = max(trial.depth for trial in trials)
@@ -27,13 +31,29 @@ def pack_memory(trials: Sequence[Trial]) -> int:
         signals += count * plane * _tensors_kept(first, layer)
     parameters += len(trials) * outputs * (first.width + 1)
     rows = len(trials) * plane * (3 if first.skip == "none" else 4)  # the readout's and the backward pass's
-    # The profile holds its parameters, what they were drawn as, or the signals and the probe; training holds
-    # parameters, their gradients, their start and the optimizer's slots, and a copy of the gradients where
-    # elements or units are clipped.
+    # The profile holds its parameters and what they were drawn as, or the signals and the probe.
     profile = 8 * (parameters + max(parameters, signals + rows + len(trials) * plane))
+    return _BESIDE + max(profile, 4 * (_copies(trials) * parameters + signals + rows))
+
+
+def _copies(trials: Sequence[Trial]) -> int:
+    """Tensors of a parameter's size: itself, its gradient, its start, the optimizer's, a gradient's copy."""
     shaped = any(trial.clip_value is not None or trial.clip_adaptive is not None for trial in trials)
-    copies = 3 + OPTIMIZERS[first.optimizer].slots + shaped
-    return _BESIDE + max(profile, 4 * (copies * parameters + signals + rows))
+    return 3 + OPTIMIZERS[trials[0].optimizer].slots + shaped
+
+
+def _recurrent_memory(trials: Sequence[Trial]) -> int:
+    """The same of recurrent nets; each step keeps its states, gates and what they are made of."""
+    first, task = trials[0], task_named(trials[0].task)
+    cell = CELLS[first.family](ACTIVATIONS[first.activation])
+    plane = first.batch_size * first.width
+    hidden = first.width * (cell.gates * (task.features + first.width) + cell.biases)
+    parameters = len(trials) * (hidden + task.outputs * (first.width + 1))
+    kept = _STEP_TENSORS[first.family]
+    signals = len(trials) * first.depth * plane * (kept + cell.biases)
+    profile = 8 * (2 * parameters + signals)
+    training = 4 * (_copies(trials) * parameters + signals + len(trials) * first.depth * plane * cell.biases)
+    return _BESIDE + max(profile, training)
 
 
 def _tensors_kept(trial: Trial, layer: int) -> int:

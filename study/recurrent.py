@@ -22,7 +22,7 @@ from study.losses import Loss
 from study.networks import READOUT, Observer, Workspace, draw_readout
 from study.randomness import stream
 from study.shapes import Float
-from study.tasks import TASKS
+from study.tasks import task_named
 from study.trial import Trial
 
 
@@ -89,7 +89,7 @@ def build(
     depths = tuple(trial.depth for trial in trials)
     assert len(set(depths)) == 1
     first = trials[0]
-    features = TASKS[first.task].features if features is None else features
+    features = task_named(first.task).features if features is None else features
     cell = CELLS[first.family](ACTIVATIONS[first.activation])
     drawn = [_draw_cell(trial, cell, features) for trial in trials]
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from study.losses import CROSS_ENTROPY, SQUARED_ERROR, Loss
 from study.own_data import is_file_name, read_examples
 from study.randomness import stream
-from study.shapes import Float
 from study.sequences import SYMBOLS, Examples, adding, copy_memory
+from study.shapes import Float
 from study.synthetic import spiral_examples, teacher_examples
 
 _TASK_SEED = 0

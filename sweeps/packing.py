@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from study.activations import ACTIVATIONS
+from study.cells import CELLS
 from study.randomness import trial_seeds
 from study.tasks import task_named
-from study.trial import PARAMETERS, Trial, trial_of
+from study.trial import PARAMETERS, RECURRENT, Trial, trial_of
 from sweeps.search import SAMPLERS, distributions
 from sweeps.spec import Part, Schedule, Sweep
 
@@ -79,7 +81,12 @@ def _part_trials(
 def cost(trial: Trial) -> float:
     """Multiplications of a trial's training and profile, the unit of packing."""
     task = task_named(trial.task)
-    weights = trial.width * (task.features + (trial.depth - 1) * trial.width + task.outputs)
+    if trial.family in RECURRENT:
+        gates = CELLS[trial.family](ACTIVATIONS[trial.activation]).gates
+        hidden = gates * trial.depth * (task.features + trial.width)
+    else:
+        hidden = task.features + (trial.depth - 1) * trial.width
+    weights = trial.width * (hidden + task.outputs)
     profile_steps = 4.0  # float64, and as much measuring as multiplying
     return 3.0 * trial.batch_size * weights * (trial.steps + profile_steps)
 

@@ -243,9 +243,9 @@ trial_settings = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
-    settings_of_trials=st.lists(trial_settings, min_size=2, max_size=7),
+    settings_of_trials=st.lists(trial_settings, min_size=2, max_size=4),
     case=st.sampled_from(CASES),
     task=st.sampled_from([("digit_rows", 8), ("adding", 5), ("copy", 12)]),
     width=st.sampled_from([5, 8]),

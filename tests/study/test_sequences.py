@@ -17,7 +17,7 @@ def test_adding_asks_for_the_sum_of_the_two_marked_numbers(steps):
     data = TASKS["adding"].data(steps)
     numbers, markers = data.inputs[..., 0], data.inputs[..., 1]
     assert data.inputs.shape == (TASKS["adding"].training_examples, steps, 2)
-    assert set(markers.unique().tolist()) == {0.0, 1.0}
+    assert set(markers.unique().tolist()) <= {0.0, 1.0}
     assert (markers[:, : steps // 2].sum(dim=1) == 1).all()
     assert (markers[:, steps // 2 :].sum(dim=1) == 1).all()
     for example in range(20):
