@@ -248,7 +248,7 @@ trial_settings = st.fixed_dictionaries(
     settings_of_trials=st.lists(trial_settings, min_size=2, max_size=4),
     case=st.sampled_from(CASES),
     task=st.sampled_from([("digit_rows", 8), ("adding", 5), ("copy", 12)]),
-    width=st.sampled_from([5, 8]),
+    width=st.sampled_from([8, 24]),
 )
 def test_a_trial_alone_gives_the_same_bits_as_in_any_pack(settings_of_trials, case, task, width):
     shared = {"activation": case[1], "task": task[0], "depth": task[1]}
