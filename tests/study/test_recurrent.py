@@ -16,6 +16,7 @@ from study.divergence import first_bad_layers
 from study.experiment import results
 from study.families import FAMILIES
 from study.losses import CROSS_ENTROPY
+from study.memory import pack_memory
 from study.networks import Workspace
 from study.randomness import stream
 from study.recurrent_profile import recurrent_profile
@@ -316,3 +317,12 @@ def test_what_does_not_go_together_is_told_with_rule_and_value(setting, message)
 def test_packs_hold_sequences_of_one_length():
     with pytest.raises(ValueError, match="one pack key"):
         results([_trial(task="copy", depth=4), _trial(task="copy", depth=5)])
+
+
+@pytest.mark.parametrize("family", RECURRENT)
+def test_predicted_memory_grows_with_trials_and_time_steps(family):
+    pack = [_trial(family, task="copy", depth=100, seed=s) for s in range(64)]
+    longer = [dataclasses.replace(trial, depth=200) for trial in pack]
+    fixed = pack_memory([pack[0]]) - (pack_memory(pack) - pack_memory([pack[0]])) / 63
+    assert pack_memory(pack * 2) - fixed == pytest.approx(2 * (pack_memory(pack) - fixed), rel=1e-9)
+    assert pack_memory(longer) > 1.5 * pack_memory(pack)
