@@ -30,9 +30,6 @@ from study.recurrent import RecurrentNetwork, build, drives
 from study.shapes import Float
 from study.trial import Trial
 
-# δ stays closer to 1 than h: a product of both is squared for its RMS, and 1e300 is where float64 ends.
-_EXACT_DELTA = EXACT / 2
-
 _NAMES = ("gradient", "forward", "weight_gradient", "weight_factor", "derivative_factor", "norm_factor")
 
 
@@ -197,7 +194,7 @@ def _backward(network: RecurrentNetwork, tape: list[_Step], probe: Tensor, read:
 def _rescaled(state: State, scale: Tensor) -> tuple[State, Tensor]:
     """The gradient at a state in float64's exact range, and the decades of its scale."""
     decades = torch.log10(torch.stack([root_mean_square(tensor) for tensor in state]).amax(dim=0))
-    shift = torch.where(decades.abs().gt(_EXACT_DELTA) & decades.isfinite(), decades, 0.0)
+    shift = torch.where(decades.abs().gt(EXACT) & decades.isfinite(), decades, 0.0)
     if not shift.any():
         return state, scale
     return tuple(tensor * _power(-shift) for tensor in state), scale + shift

@@ -132,6 +132,16 @@ def test_an_exploding_signal_meets_the_activation_as_two_lines(activation):
     assert curved.forward_decades[0] > 700
 
 
+@pytest.mark.parametrize("decades", [-90.0, 60.0, 90.0])
+def test_the_product_of_a_large_signal_and_a_large_gradient_is_measured(decades):
+    # Both reach that many decades half-way, where the weight gradient is their product.
+    gain = 10 ** (decades / 20)
+    setting = {"depth": 41, "activation": "linear", "init": "orthogonal", "steps": 0, "seed": 1, "width": 64}
+    one, large = (_profile(Trial(weight_gain=g, **setting)) for g in (1.0, gain))
+    # ∂ℓ/∂W^l = x^(l−1) δ^l: the gains of all 40 other square layers and of the first.
+    np.testing.assert_allclose(large.weight_gradient - one.weight_gradient, 2 * decades, atol=1e-9)
+
+
 def test_biases_act_on_a_rescaled_signal_as_they_are():
     # A bias keeps a shrinking signal from shrinking below it: nothing needs rescaling, nothing is lost.
     profile = _profile(Trial(depth=600, activation="relu", weight_gain=0.1, bias_std=1e-3, steps=0, seed=1))
