@@ -24,7 +24,7 @@ _SCALARS = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
 
 def _dtype(name: str) -> pl.DataType:
     if name.startswith("List("):
-        return pl.List(_SCALARS[name.removeprefix("List(").removesuffix(")")])
+        return pl.List(_dtype(name.removeprefix("List(").removesuffix(")")))
     return _SCALARS[name]
 
 

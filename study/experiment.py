@@ -14,7 +14,7 @@ from study.initializers import sigma_b, sigma_w
 from study.propagation import Profile
 from study.regimes import DEFAULT_LIMITS, Limits, outcome
 from study.tasks import Data, batch_indices, task_named
-from study.training import Training, train
+from study.training import Training, log_spaced_steps, train
 from study.trial import PARAMETERS, Trial
 
 _LOSS_POINTS = 64
@@ -106,7 +106,7 @@ def _add_training(
     )
     for place, row in enumerate(rows):
         weights = FAMILIES[row["family"]].weights(row["depth"])
-        row |= _training_row(training, place, weights)
+        row |= _training_row(training, place, weights) | _measured_row(training, place, trials[place])
         row["outcome"] = labels[place]
 
 
@@ -114,6 +114,8 @@ def _training_row(training: Training | None, place: int, weights: int) -> Row:
     """The training columns of one trial; all null without training."""
     if training is None:
         names = (
+            "measured_steps measured_gradient_decades measured_gradient_profiles measured_forward_profiles "
+            "measured_weight_gradient_profiles "
             "initial_loss final_loss final_accuracy outcome diverged_step diverged_layer clipped_fraction "
             "gradient_norm_before gradient_norm_after clip_cosine update_profile loss_sign_changes losses "
             "loss_steps failure"
@@ -140,6 +142,20 @@ def _training_row(training: Training | None, place: int, weights: int) -> Row:
         "losses": _plain(losses[chosen]),
         "loss_steps": chosen.tolist(),
     }
+
+
+def _measured_row(training: Training, place: int, trial: Trial) -> Row:
+    """The measurements during training of one trial: null without any, of nulls after it diverged."""
+    steps = log_spaced_steps(trial.steps, trial.measure_steps)
+    gradients = training.measured_gradient[:, place]
+    row: Row = {
+        "measured_steps": steps or None,
+        "measured_gradient_decades": _plain(gradients[:, 0] - gradients[:, trial.depth - 1]) or None,
+    }
+    for name in ("gradient", "forward", "weight_gradient"):
+        profiles = getattr(training, f"measured_{name}")[:, place]
+        row[f"measured_{name}_profiles"] = [_plain(profile, trial.depth) for profile in profiles] or None
+    return row
 
 
 def _plain(value: Any, depth: int | None = None) -> Any:

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 from study import networks, recurrent
 from study.networks import Model
-from study.propagation import Profile, gradient_profile
+from study.propagation import Profile, gradient_profile, measured
+from study.recurrent_profile import measured as recurrent_measured
 from study.recurrent_profile import recurrent_profile
 
 
 @dataclass(frozen=True)
 class Family:
-    """`build(trials, features=…, dtype=…, device=…)` and `profile(trials, inputs, device=…)`."""
+    """`build(trials, features=…, dtype=…, device=…)`, `profile(trials, inputs, device=…)` at initialisation,
+    and `measured(network, inputs, probe)` of a stack in float64."""
 
     build: Callable[..., Model]
     profile: Callable[..., Profile]
+    measured: Callable[..., Profile]
     tied: bool  # one weight for all layers (time steps)
 
     def weights(self, depth: int) -> int:
@@ -24,10 +27,10 @@ class Family:
         return 1 if self.tied else depth
 
 
-_RECURRENT = Family(recurrent.build, recurrent_profile, tied=True)
+_RECURRENT = Family(recurrent.build, recurrent_profile, recurrent_measured, tied=True)
 
 FAMILIES: dict[str, Family] = {
-    "mlp": Family(networks.build, gradient_profile, tied=False),
+    "mlp": Family(networks.build, gradient_profile, measured, tied=False),
     "rnn": _RECURRENT,
     "lstm": _RECURRENT,
     "gru": _RECURRENT,

@@ -102,6 +102,9 @@ class Model(Protocol):
     ) -> Tensor:
         """The losses of a batch, in float64; writes the gradients of `every_layer()`."""
 
+    def cast(self, dtype: torch.dtype) -> Model:
+        """The same networks in another number format."""
+
     def selected(self, keep: Tensor) -> Model:
         """The stack of some of its trials; `keep` holds their places in rising order."""
 
@@ -146,13 +149,18 @@ class Network:
         inputs, targets = batch
         tape = forward(self, inputs, workspace, observer)
         outputs, kept = _read_out(self, tape, workspace)
-        # In float32 at least: a softmax in bfloat16 has two digits.
-        exact = outputs.float() if outputs.dtype == torch.bfloat16 else outputs
-        losses, gradient = loss.value_and_gradient(exact, targets)
+        losses, gradient = loss_at_outputs(loss, outputs, targets)
         out = workspace.take("output gradient", tuple(tape.output.shape))
-        READOUT.backward(self.readout, gradient.to(outputs.dtype), kept, gradients[-1], out)
+        READOUT.backward(self.readout, gradient, kept, gradients[-1], out)
         backward(self, tape, out, gradients, workspace, observer)
-        return losses.double()
+        return losses
+
+    def cast(self, dtype: torch.dtype) -> Network:
+        """The same networks in another number format."""
+        scale = None if self.branch_scale is None else self.branch_scale.to(dtype)
+        layers = [layer.mapped(lambda tensor: tensor.to(dtype)) for layer in self.layers]
+        readout = self.readout.mapped(lambda tensor: tensor.to(dtype))
+        return replace(self, layers=layers, readout=readout, branch_scale=scale)
 
     def selected(self, keep: Tensor) -> Network:
         """The stack of some of its trials; `keep` holds their places in rising order."""
@@ -243,6 +251,14 @@ class Tape:
 
     output: Float[Tensor, "trials batch width"]
     blocks: list[list[tuple[Operation, Layer, Kept]]]
+
+
+def loss_at_outputs(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The losses in float64, and their gradient in the outputs' dtype; outputs may be overwritten."""
+    # In float32 at least: a softmax in bfloat16 has two digits.
+    exact = outputs.float() if outputs.dtype == torch.bfloat16 else outputs
+    losses, gradient = loss.value_and_gradient(exact, targets)
+    return losses.double(), gradient.to(outputs.dtype)
 
 
 def _read_out(network: Network, tape: Tape, workspace: Workspace) -> tuple[Tensor, Kept]:

@@ -129,9 +129,13 @@ def gradient_profile(
     """The profile of each trial at initialisation; trials share a pack key and come deepest first."""
     device = torch.device("cpu") if device is None else device
     network = build(trials, features=inputs.shape[1], dtype=torch.float64, device=device)
-    shape = (len(inputs), trials[0].width)
-    probe = np.stack([stream(trial.seed, "probe").standard_normal(shape) for trial in trials])
-    return measured(network, inputs.to(device, torch.float64), torch.from_numpy(probe).to(device))
+    return measured(network, inputs.to(device, torch.float64), probes(trials, len(inputs)).to(device))
+
+
+def probes(trials: Sequence[Trial], batch: int) -> Float[Tensor, "trials batch width"]:
+    """The coefficients c of each trial's linear loss."""
+    shape = (batch, trials[0].width)
+    return torch.from_numpy(np.stack([stream(t.seed, "probe").standard_normal(shape) for t in trials]))
 
 
 def measured(

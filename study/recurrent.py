@@ -19,7 +19,7 @@ from study.blocks import Kept, Layer
 from study.cells import CELLS, Cell, State
 from study.initializers import INITIALIZERS
 from study.losses import Loss
-from study.networks import READOUT, Observer, Workspace, draw_readout
+from study.networks import READOUT, Observer, Workspace, draw_readout, loss_at_outputs
 from study.randomness import stream
 from study.shapes import Float
 from study.tasks import task_named
@@ -62,12 +62,17 @@ class RecurrentNetwork:
         state, tape = forward(self, inputs, workspace, observer)
         read = self.cell.read(state)
         outputs, kept = READOUT.forward(self.readout, read, workspace.within("readout"), is_block_input=True)
-        losses, at_outputs = loss.value_and_gradient(outputs, targets)
+        losses, at_outputs = loss_at_outputs(loss, outputs, targets)
         out = workspace.take("output gradient", tuple(read.shape))
         at_read = READOUT.backward(self.readout, at_outputs, kept, gradients[-1], out)
         at_state = self.cell.read_backward(state, at_read)
         backward(self, inputs, (tape, at_state), gradients[0], workspace, observer)
-        return losses.double()
+        return losses
+
+    def cast(self, dtype: torch.dtype) -> RecurrentNetwork:
+        """The same networks in another number format."""
+        layer, readout = (part.mapped(lambda tensor: tensor.to(dtype)) for part in (self.layer, self.readout))
+        return replace(self, layer=layer, readout=readout)
 
     def selected(self, keep: Tensor) -> RecurrentNetwork:
         """The stack of some of its trials; `keep` holds their places in rising order."""

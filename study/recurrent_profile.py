@@ -24,8 +24,7 @@ from study.activations import Activation
 from study.blocks import Kept
 from study.cells import LSTM, Cell, State, Vanilla
 from study.networks import Workspace
-from study.propagation import EXACT, SATURATED, Profile, far_from_one, root_mean_square
-from study.randomness import stream
+from study.propagation import EXACT, SATURATED, Profile, far_from_one, probes, root_mean_square
 from study.recurrent import RecurrentNetwork, build, drives
 from study.shapes import Float
 from study.trial import Trial
@@ -42,9 +41,7 @@ def recurrent_profile(
     """The profile of each trial at initialisation; trials share a pack key."""
     device = torch.device("cpu") if device is None else device
     network = build(trials, features=inputs.shape[2], dtype=torch.float64, device=device)
-    shape = (len(inputs), trials[0].width)
-    probe = np.stack([stream(trial.seed, "probe").standard_normal(shape) for trial in trials])
-    return measured(network, inputs.to(device, torch.float64), torch.from_numpy(probe).to(device))
+    return measured(network, inputs.to(device, torch.float64), probes(trials, len(inputs)).to(device))
 
 
 def measured(

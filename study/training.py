@@ -21,6 +21,7 @@ from study.divergence import first_bad_layers
 from study.families import FAMILIES
 from study.networks import Workspace
 from study.optimizers import OPTIMIZERS
+from study.propagation import probes
 from study.regimes import DEFAULT_LIMITS, Limits
 from study.state import load_tensors, save_tensors
 from study.tasks import Data, batch_indices, task_named
@@ -47,6 +48,9 @@ class Training:
     diverged_step: np.ndarray
     diverged_layer: np.ndarray
     update: np.ndarray
+    measured_gradient: np.ndarray  # (measurements, trials, layers), as in a Profile; so the next two
+    measured_forward: np.ndarray
+    measured_weight_gradient: np.ndarray
 
 
 def train(
@@ -83,6 +87,7 @@ class PackInTraining:
         self._inputs, self._targets = self._on_device(data.inputs, data.targets)
         self._workspace = Workspace(self._dtype, self._device)
         self.steps_done = 0
+        self._measured_steps = log_spaced_steps(first.steps, first.measure_steps)
         self._places = torch.arange(len(trials), device=self._device)
         family = FAMILIES[first.family]
         self._network = family.build(trials, dtype=self._dtype, device=self._device)
@@ -116,6 +121,19 @@ class PackInTraining:
                 return
             self._step()
             self.steps_done += 1
+            if self.steps_done in self._measured_steps and len(self._places):
+                self._measure(self._measured_steps.index(self.steps_done))
+
+    def _measure(self, index: int) -> None:
+        """The profile as it is now, with the inputs and the probe of the one at initialisation."""
+        family, batch_size = FAMILIES[self._trials[0].family], self._trials[0].batch_size
+        examples = self._data.inputs[batch_indices(len(self._inputs), batch_size, 0)]
+        probe = probes([self._trials[place] for place in self._places.tolist()], batch_size)
+        inputs = examples.to(self._device, torch.float64)
+        profile = family.measured(self._network.cast(torch.float64), inputs, probe.to(self._device))
+        for name in ("gradient", "forward", "weight_gradient"):
+            values = torch.from_numpy(getattr(profile, name)).to(self._device)
+            self._record[f"measured_{name}"][index, self._places, : values.shape[1]] = values
 
     def _step(self) -> None:
         chosen = batch_indices(len(self._inputs), self._trials[0].batch_size, self.steps_done)
@@ -259,14 +277,24 @@ class PackInTraining:
             tensor.copy_(stored[name])
 
 
+def log_spaced_steps(steps: int, count: int) -> list[int]:
+    """At most `count` numbers of steps from 1 to `steps`, even in the logarithm, without repetitions."""
+    if count == 0 or steps == 0:
+        return []
+    return np.unique(np.geomspace(1, steps, count).round().astype(int)).tolist() if count > 1 else [steps]
+
+
 def _blank_record(trials: Sequence[Trial], device: torch.device) -> dict[str, Tensor]:
     blank = torch.full((len(trials),), torch.nan, dtype=torch.float64, device=device)
     none = torch.full_like(blank, -1, dtype=torch.int64)
+    measurements = len(log_spaced_steps(trials[0].steps, trials[0].measure_steps))
+    measured = blank[:, None].repeat(measurements, 1, trials[0].depth)
     return {name: blank.repeat(trials[0].steps, 1) for name in _AT_STEPS} | {
         "accuracy": blank,
         "diverged_step": none,
         "diverged_layer": none.clone(),
         "update": blank.repeat(trials[0].depth, 1).T.contiguous(),
+        **{f"measured_{name}": measured.clone() for name in ("gradient", "forward", "weight_gradient")},
     }
 
 

@@ -127,6 +127,9 @@ class Trial:
     task: str = _task("digits", "data and loss")
     batch_size: int = _integer(64, 1, "examples per training step")
     steps: int = _integer(100, 0, "training steps; 0 measures at initialisation only", training=True)
+    measure_steps: int = _integer(
+        0, 0, "measurements during training, at steps even in the logarithm", training=True
+    )
     dtype: str = _choice("float32", DTYPES, "format of training; profiles are always float64", training=True)
     seed: int = 0
 

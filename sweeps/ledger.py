@@ -37,7 +37,7 @@ def schema(*roles: str) -> pl.Schema:
 
 def _polars_type(name: str) -> pl.DataType:
     if name.startswith("List("):
-        return pl.List(getattr(pl, name[5:-1]))
+        return pl.List(_polars_type(name[5:-1]))
     return getattr(pl, name)()
 
 

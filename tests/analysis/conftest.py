@@ -15,10 +15,13 @@ from study.records import COLUMNS
 from study.trial import DEFAULTS, PARAMETERS
 
 _TYPES = {"String": pl.String, "Int64": pl.Int64, "Float64": pl.Float64}
-SCHEMA = {
-    name: pl.List(_TYPES[column.dtype[5:-1]]) if column.dtype.startswith("List") else _TYPES[column.dtype]
-    for name, column in COLUMNS.items()
-}
+
+
+def _type(name: str):
+    return pl.List(_type(name[5:-1])) if name.startswith("List(") else _TYPES[name]
+
+
+SCHEMA = {name: _type(column.dtype) for name, column in COLUMNS.items()}
 PLAN = ["trial", "part", "point", "draw", "repetition", "seed", "pack", *PARAMETERS]
 SWEEP = 'question = "Where are gradients stable?"\n\n[limits]\nstable_decades = 1.3\nsevere_decades = 3.0\n'
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from study.activations import ACTIVATIONS
 from study.divergence import first_bad_layers
@@ -17,10 +19,11 @@ from study.experiment import results
 from study.initializers import INITIALIZERS
 from study.losses import CROSS_ENTROPY
 from study.networks import build
-from study.tasks import TASKS
-from study.training import PackInTraining, train
+from study.propagation import probes
+from study.tasks import TASKS, batch_indices
+from study.training import PackInTraining, log_spaced_steps, train
 from study.trial import Trial
-from tests.study.reference import trained_alone
+from tests.study.reference import Reference, trained_alone
 
 DIGITS = TASKS["digits"].load()
 SMALL = {"width": 8, "batch_size": 16, "steps": 4, "bias_std": 0.1, "learning_rate": 0.3, "init": "he"}
@@ -246,3 +249,49 @@ def test_no_steps_leave_the_training_columns_null():
 def test_a_pack_of_different_keys_is_refused():
     with pytest.raises(ValueError, match="one pack key"):
         results([Trial(depth=3, width=8), Trial(depth=3, width=16)])
+
+
+def _profile_of(trial: Trial, steps: int) -> list[float]:
+    """log10 RMS δ^l after some steps, by torch.nn and autograd: trained alone in float64."""
+    model = Reference(trial)
+    optimizer = torch.optim.SGD(model.parameters(), lr=trial.learning_rate)
+    for step in range(steps):
+        chosen = batch_indices(len(DIGITS.inputs), trial.batch_size, step)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(DIGITS.inputs[chosen]), DIGITS.targets[chosen]).backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    taps, _ = model.hidden(DIGITS.inputs[batch_indices(len(DIGITS.inputs), trial.batch_size, 0)])
+    for tap in taps:
+        tap.retain_grad()
+    (taps[-1] * probes([trial], trial.batch_size)[0]).sum().backward()
+    return [math.log10(float(tap.grad.square().mean().sqrt())) for tap in taps]
+
+
+@pytest.mark.parametrize("structure", [{}, {"norm": "batch"}, {"skip": "scaled"}], ids=str)
+def test_profiles_during_training_are_those_of_the_trained_net(structure):
+    shared = SMALL | {"steps": 20, "measure_steps": 4, "activation": "tanh", **structure}
+    trials = [Trial(depth=depth, seed=depth, **shared) for depth in (5, 3)]
+    training = train(trials, DIGITS, dtype=torch.float64)
+    assert log_spaced_steps(20, 4) == [1, 3, 7, 20]
+    for place, trial in enumerate(trials):
+        for index, steps in enumerate((1, 3, 7, 20)):
+            measured = training.measured_gradient[index, place, : trial.depth]
+            np.testing.assert_allclose(measured, _profile_of(trial, steps), atol=1e-9)
+        assert np.isnan(training.measured_gradient[:, place, trial.depth :]).all()
+
+
+def test_a_diverged_trial_is_measured_no_more_and_a_recurrent_one_is():
+    calm = Trial(depth=4, init="he", steps=10, measure_steps=3, seed=1)
+    wild = dataclasses.replace(calm, weight_gain=1e20)
+    row, gone = results([calm, wild])
+    assert row["measured_steps"] == gone["measured_steps"] == [1, 3, 10]
+    assert gone["measured_gradient_decades"] == [None] * 3
+    assert row["measured_gradient_decades"][0] == pytest.approx(
+        row["measured_gradient_profiles"][0][0] - row["measured_gradient_profiles"][0][-1]
+    )
+    (recurrent,) = results(
+        [Trial(family="rnn", task="adding", activation="tanh", depth=6, steps=4, measure_steps=2)]
+    )
+    assert len(recurrent["measured_gradient_profiles"][1]) == 6
+    assert results([dataclasses.replace(calm, measure_steps=0)])[0]["measured_steps"] is None
