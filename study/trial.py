@@ -66,6 +66,8 @@ class Parameter:
             return False
         if self.kind == "integer" and not isinstance(value, int):
             return False
+        if isinstance(value, int) and abs(value) >= 2**63:
+            return False
         above = value > self.low if self.open_low else value >= self.low
         return math.isfinite(value) and above and value < self.below
 

@@ -42,6 +42,12 @@ def main() -> None:
     except UserError as error:
         _err.print(f"gradatlas: {error}")
         sys.exit(_USER_ERROR)
+    except OverflowError as error:
+        _err.print(f"gradatlas: a number is too large to compute with: {error}")
+        sys.exit(_USER_ERROR)
+    except OSError as error:
+        _err.print(f"gradatlas: {error.filename or 'a file'}: {error.strerror}")
+        sys.exit(_FAILURE)
 
 
 def _print_version(wanted: bool) -> None:
@@ -107,7 +113,8 @@ def resume(
     ledger = Ledger.opened(run)
     sweep = life.sweep_of(ledger)
     if not ledger.pending_packs():
-        _out.print(f"{run}: all {sweep.trials} trials are done; nothing to resume", markup=False)
+        planned = sum(ledger.pack_sizes().values())
+        _out.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
         return
     _execute(ledger, sweep, life.usable_cpus(sweep, cpus), report=not no_report)
 
@@ -158,10 +165,11 @@ def _write_report(folder: Path, out: Path | None) -> None:
             written = write_report(folder, out, lambda doing: status.update(f"report: {doing}"))
     except NoResultsError as error:
         raise UserError(str(error)) from None
+    except ValueError as error:
+        raise UserError(f"{folder}: {error}") from None
     except OSError as error:
-        raise UserError(
-            f"{error.filename or folder}: the report cannot be written: {error.strerror}"
-        ) from None
+        place = out or error.filename or folder
+        raise UserError(f"{place}: the report cannot be written: {error.strerror}") from None
     finally:
         logger.removeHandler(handler)
     _out.print(f"report: {written}", markup=False)
@@ -173,9 +181,17 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the HTML goes.")] = None,
 ) -> None:
     """Write the report of a run, finished or not."""
+    from sweeps import runs as life
     from sweeps.ledger import Ledger
 
-    _write_report(Ledger.opened(run).folder, out)
+    ledger = Ledger.opened(run)
+    if out is not None and (out.is_dir() or not out.name):
+        raise UserError(f"--out {out}: must be a file's name, but is a folder")
+    try:
+        life.sweep_of(ledger)
+    except UserError as error:
+        _err.print(f"warning: {run}/{error}; the report takes the default limits")
+    _write_report(ledger.folder, out)
 
 
 @app.command()

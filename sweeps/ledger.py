@@ -64,19 +64,22 @@ class Ledger:
         return cls(folder)
 
     @classmethod
-    def created(cls, folder: Path, sweep_toml: str, environment_json: str) -> Ledger:
-        """A new run folder; raises UserError where it exists or cannot be written."""
+    def created(cls, folder: Path, environment_json: str) -> Ledger:
+        """A new folder, a run once `write_sweep` ends it; raises UserError where it cannot be made."""
         ledger = cls(folder)
         try:
             folder.mkdir(parents=True)
             ledger.plans.mkdir()
             ledger.results.mkdir()
             ledger.environment_file.write_text(environment_json, encoding="utf-8")
-            _write_whole(ledger.sweep_file, sweep_toml.encode())
         except FileExistsError:
-            raise UserError(
-                f"{folder}: the run's name must be new, but this folder exists; take another --name, "
+            way_on = (
                 f"or go on with `gradatlas resume {folder}`"
+                if ledger.sweep_file.exists()
+                else "or remove the folder, in which no run was started"
+            )
+            raise UserError(
+                f"{folder}: the run's name must be new, but this folder exists; take another --name, {way_on}"
             ) from None
         except OSError as error:
             raise UserError(f"{folder}: the run folder cannot be written: {error.strerror}") from None
@@ -92,7 +95,12 @@ class Ledger:
                 raise UserError(
                     f"{self.folder}: another process is running it; wait for it or stop it"
                 ) from None
+            self.results.mkdir(exist_ok=True)
             yield
+
+    def write_sweep(self, sweep_toml: str) -> None:
+        """Makes the folder a run: written last, so that a killed start leaves no run without a plan."""
+        _write_whole(self.sweep_file, sweep_toml.encode())
 
     def write_data(self, name: str, content: bytes) -> None:
         """Writes a task's file, named relative to the folder."""
@@ -110,7 +118,15 @@ class Ledger:
 
     def plan(self) -> pl.LazyFrame:
         """Identity and parameters of every planned trial."""
-        return pl.scan_parquet(sorted(self.plans.glob("*.parquet")), schema=schema(*_PLAN_ROLES))
+        files = sorted(self.plans.resolve().glob("*.parquet"))
+        damaged = [path for path in files if not _is_whole(path)]
+        if damaged or not files:
+            what = f"plans/{damaged[0].name} cannot be read" if damaged else "plans/ holds no plan"
+            raise UserError(
+                f"{self.folder}: {what}; put it back from a copy, or run sweep.toml again under a new --name"
+            )
+        # Resolved and without globbing: Polars gives "~" and "*" in a path a meaning of its own.
+        return pl.scan_parquet(files, schema=schema(*_PLAN_ROLES), glob=False)
 
     def pack_rows(self, pack: str) -> list[dict[str, Any]]:
         """The plan's rows of one pack, in the pack's order."""
@@ -145,7 +161,7 @@ class Ledger:
 
     def finished_packs(self) -> set[str]:
         """Packs that have a whole result file; a truncated one does not count."""
-        return {path.stem for path in self.results.glob("*.parquet") if _is_whole(path)}
+        return {path.stem for path in self.results.glob("*.parquet") if _is_whole(path, "trial", "outcome")}
 
     def pending_packs(self) -> list[str]:
         """Planned packs without a result."""
@@ -172,9 +188,9 @@ def _write_whole(path: Path, content: Any) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(path: Path, *columns: str) -> bool:
+    """Whether a Parquet file has its footer, and these columns."""
     try:
-        pq.read_metadata(path)
+        return set(columns) <= set(pq.read_schema(path).names)
     except (OSError, pa.ArrowInvalid):
         return False
-    return True

@@ -13,6 +13,7 @@ from study.cells import CELLS
 from study.randomness import trial_seeds
 from study.tasks import task_named
 from study.trial import PARAMETERS, RECURRENT, Trial, trial_of
+from sweeps.errors import UserError
 from sweeps.search import SAMPLERS, distributions
 from sweeps.spec import Part, Schedule, Sweep
 
@@ -74,7 +75,11 @@ def _part_trials(
         point, draw = divmod(index, draws)
         for repetition in range(part.seeds):
             number = first + index * part.seeds + repetition
-            trial = trial_of({**part.fixed, **proposal, "seed": int(seeds[number])})
+            try:
+                trial = trial_of({**part.fixed, **proposal, "seed": int(seeds[number])})
+            except ValueError as error:  # a rule between parameters that meet at few points only
+                chosen = ", ".join(f"{name} = {value!r}" for name, value in proposal.items())
+                raise UserError(f"part {part.name}, point {point} ({chosen}): {error}") from None
             yield Planned(number, part.name, first_point + point, draw, repetition, trial)
 
 

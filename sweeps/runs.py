@@ -15,7 +15,7 @@ import torch
 
 from sweeps.environment import environment
 from sweeps.errors import UserError
-from sweeps.ledger import Ledger
+from sweeps.ledger import Ledger, schema
 from sweeps.packing import packs, planned_trials
 from sweeps.spec import Sweep, dump_sweep, load_sweep
 from sweeps.task_files import npz_bytes, stored_names
@@ -68,7 +68,7 @@ def run_folder(sweep: Sweep, spec: Path, *, runs: Path | None, name: str | None)
             f"--name: must be letters, digits, '.', '_', '+' or '-' without a path, but got {name!r}; "
             "--runs names the folder"
         )
-    return (Path(sweep.storage.runs) if runs is None else runs) / name
+    return (Path(sweep.storage.runs) if runs is None else runs).expanduser() / name
 
 
 def create_run(folder: Path, sweep: Sweep, spec: str, cpus: int) -> Ledger:
@@ -77,11 +77,12 @@ def create_run(folder: Path, sweep: Sweep, spec: str, cpus: int) -> Ledger:
     stored = stored_names(sweep.document)
     copies = {name: npz_bytes(Path(original)) for original, name in stored.items()}
     toml = dump_sweep(sweep, folder.name, stored)
-    ledger = Ledger.created(folder, toml, environment(folder.name, spec, cpus))
+    ledger = Ledger.created(folder, environment(folder.name, spec, cpus))
     try:
         for name, content in copies.items():
             ledger.write_data(name, content)
         ledger.write_plan(planned, stored)
+        ledger.write_sweep(toml)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
@@ -115,7 +116,7 @@ class State:
 def state(ledger: Ledger) -> State:
     """Counts from the ledger alone, also while the run is going on."""
     sizes, finished = ledger.pack_sizes(), ledger.finished_packs()
-    here = [ledger.results / f"{pack}.parquet" for pack in finished]
+    here = [ledger.results.resolve() / f"{pack}.parquet" for pack in sorted(finished & set(sizes))]
     present = {path.stem for path in ledger.results.glob("*.parquet")}
     return State(
         planned=sum(sizes.values()),
@@ -130,5 +131,8 @@ def state(ledger: Ledger) -> State:
 def _outcomes(paths: list[Path]) -> dict[str, int]:
     if not paths:
         return {}
-    counts = pl.scan_parquet(paths).group_by("outcome").len().sort("outcome").collect()
+    files = pl.scan_parquet(
+        paths, schema=schema(), missing_columns="insert", extra_columns="ignore", glob=False
+    )
+    counts = files.group_by("outcome").len().sort("outcome").collect()
     return {outcome: count for outcome, count in counts.iter_rows() if outcome is not None}

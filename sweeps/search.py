@@ -70,6 +70,8 @@ class PureSampler(optuna.samplers.BaseSampler):
 
     def proposals(self, first: int, count: int) -> list[dict[str, Any]]:
         """The parameters of `count` indices from index `first` on."""
+        if not self._space:
+            return [{} for _ in range(count)]
         indices = np.arange(first, first + count)
         points, draws = np.divmod(indices, self._draws)
         units = self.unit_points(int(points[0]), int(points[-1] - points[0] + 1))[points - points[0]]

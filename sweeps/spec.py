@@ -30,14 +30,16 @@ ROLES = ("scientific", "nuisance", "fixed")
 
 
 class _Table(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class Search(_Table):
     """[search]: which points are tried."""
 
     sampler: str = pydantic.Field("qmc", description="how points are chosen: qmc (scrambled Sobol) or random")
-    points: int = pydantic.Field(256, ge=1, description="settings of the scientific parameters")
+    points: int = pydantic.Field(256, ge=1, le=10**7, description="settings of the scientific parameters")
     nuisance_draws: int = pydantic.Field(1, ge=1, description="nuisance settings tried at each point")
     seeds: int = pydantic.Field(1, ge=1, description="repetitions of each draw, each with a seed of its own")
     seed: int = pydantic.Field(0, ge=0, lt=2**63, description="seed of the whole sweep")
@@ -137,14 +139,14 @@ class Sweep:
 def load_sweep(path: Path, overrides: tuple[str, ...] = ()) -> Sweep:
     """The sweep of a TOML file, with `--set` overrides; raises SpecError, one line that says what to do."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise SpecError(f"{path}: there is no such file; `gradatlas presets` lists the presets") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read as a text file: {error}") from None
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{path.name}: not TOML: {error}") from None
     for override in overrides:
         _apply_override(document, override)
@@ -325,7 +327,7 @@ def _with_floats(model: type[_Table], table: Mapping[str, Any]) -> dict[str, Any
     """Whole numbers where a float is asked for: strict mode keeps "3" and true out, but 3 is a number."""
     wants_float = {name for name, info in model.model_fields.items() if info.annotation is float}
     return {
-        key: float(value) if key in wants_float and type(value) is int else value
+        key: float(value) if key in wants_float and type(value) is int and abs(value) < 2**63 else value
         for key, value in table.items()
     }
 
@@ -341,6 +343,8 @@ def _rule(error: Any) -> str:
         "greater_than_equal": f"must be >= {context.get('ge')}",
         "greater_than": f"must be > {context.get('gt')}",
         "less_than": f"must be < {context.get('lt')}",
+        "less_than_equal": f"must be <= {context.get('le')}",
+        "finite_number": "must be a finite number",
         "literal_error": 'must be "auto" or a whole number >= 1',
         "value_error": str(context.get("error", "")),
     }

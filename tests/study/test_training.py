@@ -150,7 +150,8 @@ def test_bfloat16_trains_about_as_float32_does():
 @pytest.mark.parametrize("init", INITIALIZERS)
 @pytest.mark.parametrize("structure", STRUCTURES, ids=lambda s: "-".join(s.values()))
 def test_the_full_grid_trains_as_in_torch(activation, init, structure):
-    setting = SMALL | structure | {"init": init, "activation": activation}
+    # A small step: linear nets diverge at SMALL's, and a diverging net multiplies every rounding.
+    setting = SMALL | structure | {"init": init, "activation": activation, "learning_rate": 0.01}
     _assert_equals_torch(
         [Trial(depth=d, seed=d + i, **setting, **CLIPS[i]) for i, d in enumerate((5, 4, 2, 1))]
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 
@@ -118,3 +121,101 @@ def test_a_damaged_file_is_named_and_the_rest_is_reported(command, finished_run)
     assert victim.name in ended.err
     assert "report: " in ended.out
     assert victim.name in (finished_run.folder / "report" / "report.html").read_text()
+
+
+def test_a_sweep_without_axes_has_one_point_of_everything(command, tmp_path):
+    (tmp_path / "one.toml").write_text("[fixed]\nwidth = 8\nsteps = 1\n[search]\npoints = 2\nseeds = 3")
+    lines = dict(
+        line.split(maxsplit=1) for line in command("run", tmp_path / "one.toml", "--dry-run").out.splitlines()
+    )
+    assert lines["rows"] == "6"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[scientific]\nnorm = ["none", "batch"]\nbatch_size = [64, 1]\n[search]\npoints = 16',
+            r"part main, point \d+ \(norm = 'batch', batch_size = 1\): batch_size: must be >= 2 with",
+        ),
+        (
+            '[fixed]\nfamily = "rnn"\n[scientific]\ntask = ["adding", "digit_rows"]\ndepth = [8, 9]',
+            r"depth: must be 8, the time steps of task 'digit_rows', but got 9",
+        ),
+        ("[fixed]\nweight_gain = 1" + "0" * 400, r"weight_gain: must be a finite number"),
+        ("[search]\npoints = 1" + "0" * 400, r"search\.points: must be <= 10000000"),
+        ("a = " + "[" * 5000, r"not TOML"),
+        ("\ufeff[search]\npoints = 0", r"search\.points: must be >= 1"),
+        ("[limits]\nstable_decades = nan", r"limits\.stable_decades: must be"),
+    ],
+    ids=[
+        "norm and batch",
+        "task and depth",
+        "huge gain",
+        "huge points",
+        "nested",
+        "byte order mark",
+        "nan limit",
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry"])
+def test_what_only_meets_at_some_points_is_one_line_too(command, tmp_path, text, message, dry):
+    (tmp_path / "bad.toml").write_text(text, encoding="utf-8")
+    ended = command("run", tmp_path / "bad.toml", "--runs", tmp_path / "runs", *dry)
+    assert ended.code == 2
+    assert re.search(message, ended.err)
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_a_start_that_was_killed_before_its_plan_is_no_run(command, spec, tmp_path, monkeypatch):
+    from sweeps.ledger import Ledger
+
+    monkeypatch.setattr(Ledger, "write_plan", lambda *unused: (_ for _ in ()).throw(SystemExit(9)))
+    monkeypatch.setattr(
+        "sweeps.runs.shutil.rmtree", lambda *unused, **options: None
+    )  # a kill cleans nothing up
+    assert command("run", spec, "--runs", tmp_path / "runs", "--name", "x").code == 9
+    assert "is no run folder" in command("status", tmp_path / "runs" / "x").err
+    again = command("run", spec, "--runs", tmp_path / "runs", "--name", "x")
+    assert "remove the folder, in which no run was started" in again.err
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty"])
+@pytest.mark.parametrize("name", ["status", "resume"])
+def test_a_run_without_its_plan_is_not_complete(command, finished_run, damage, name):
+    (plan,) = finished_run.plans.glob("*.parquet")
+    plan.write_bytes(b"") if damage == "empty" else plan.unlink()
+    ended = command(name, finished_run.folder)
+    assert ended.code == 2
+    assert "run sweep.toml again under a new --name" in ended.err
+
+
+def test_foreign_files_among_the_results_change_nothing(command, finished_run):
+    import polars as pl
+
+    pl.DataFrame({"a": [1]}).write_parquet(finished_run.results / "other.parquet")
+    assert "complete, 24 of 24 trials" in command("status", finished_run.folder).out
+    assert "24/24 trials" in command("list", "--runs", finished_run.folder.parent).out
+
+
+def test_a_tilde_is_the_home_and_a_star_a_star_in_the_runs_folder(command, spec, tmp_path, monkeypatch):
+    from sweeps.runs import create_run, run_folder
+    from sweeps.spec import load_sweep
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    sweep = load_sweep(spec)
+    for runs in ("~/gx", "g[1]*"):
+        folder = run_folder(sweep, spec, runs=Path(runs), name="n")
+        assert create_run(folder, sweep, "small.toml", cpus=1).pack_sizes()
+    assert (tmp_path / "home" / "gx" / "n").is_dir()
+    assert (tmp_path / "g[1]*" / "n").is_dir()
+
+
+def test_a_report_says_that_the_limits_could_not_be_read(command, finished_run, tmp_path):
+    finished_run.sweep_file.write_text("[limits]\nstable_decades = = 2")
+    ended = command("report", finished_run.folder, "--out", tmp_path / "r.html")
+    assert ended.code == 0
+    assert "the report takes the default limits" in ended.err
+    assert "must be a file's name" in command("report", finished_run.folder, "--out", tmp_path).err
