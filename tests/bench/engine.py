@@ -29,7 +29,7 @@ ROUNDS = 7
 
 def pack(count: int, *, depths: Sequence[int] | None = None, **setting: object) -> list[Trial]:
     """Trials that train without diverging, deepest first."""
-    settings = {"init": "he", "learning_rate": 0.01, "clip_norm": 1.0, "steps": 10**6} | setting
+    settings = {"init": "he", "learning_rate": 0.01, "clip_norm": 1.0, "steps": 200} | setting
     depths = sorted(depths or [10] * count, reverse=True)
     return [Trial(depth=depth, seed=seed, **settings) for seed, depth in enumerate(depths)]
 
@@ -65,11 +65,6 @@ def bare_products(trials: Sequence[Trial]) -> Callable[[], None]:
 def engine_step(trials: Sequence[Trial]) -> Callable[[], None]:
     """One step of the pack's training, everything included."""
     training = PackInTraining(list(trials), DIGITS)
-    training._record = {  # a million steps' record is not what is measured
-        name: tensor[:1].expand(10**6, -1) if tensor.shape[0] == 10**6 else tensor
-        for name, tensor in training._record.items()
-    }
-    training._write = lambda **values: None  # type: ignore[method-assign]
     return lambda: training.advance(1)
 
 
