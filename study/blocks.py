@@ -156,7 +156,8 @@ class Norm:
         y = scratch("norm", shape)
         normalised = torch.sub(x, x.mean(self.axis, keepdim=True), out=scratch("normalised", shape))
         variance = torch.square(normalised, out=y).mean(self.axis, keepdim=True)
-        inverse = variance.add_(self.eps).rsqrt_()
+        # Not rsqrt: in bfloat16 its bits depend on how many trials are beside.
+        inverse = variance.add_(self.eps).sqrt_().reciprocal_()
         normalised.mul_(inverse)
         return torch.addcmul(layer.norm_shift, normalised, layer.norm_scale, out=y), (normalised, inverse)
 
