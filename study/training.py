@@ -2,6 +2,11 @@
 
 A trial that diverges is reported and its rows leave the pack: it touches no neighbour and costs nothing more.
 A pack's state can be saved between two steps and goes on as if it had not stopped.
+
+Asking a device which trials diverged makes the host wait for it. So steps are done in *windows*, and the host
+asks, and drops rows, at the last step of each. Until then a trial that diverged is frozen on the device: its
+step is noted and its parameters stay, so that the layer can be found from them and from that step's batch.
+What is written down does not depend on the windows' length.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from study.trial import Trial
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 _CLIPS = ("clip_adaptive", "clip_value", "clip_norm")
 _AT_STEPS = ("losses", "norms_before", "norms_after", "cosines")
+_LONGEST_WINDOW = 32  # steps between two checks of a device that works beside the host
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,10 @@ def train(
 
 
 class PackInTraining:
-    """The trials still in training, everything that has a row for each of them, and what is written down."""
+    """The trials still in training, everything that has a row for each of them, and what is written down.
+
+    `check_every` is the longest window, in steps; 1 on a CPU, where asking costs nothing.
+    """
 
     def __init__(
         self,
@@ -78,9 +87,12 @@ class PackInTraining:
         dtype: torch.dtype | None = None,
         device: torch.device | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        check_every: int | None = None,
     ) -> None:
         self._trials, self._limits, first = trials, limits, trials[0]
         self._device = torch.device("cpu") if device is None else device
+        default = 1 if self._device.type == "cpu" else _LONGEST_WINDOW
+        self._check_every = default if check_every is None else check_every
         self._dtype = DTYPES[first.dtype] if dtype is None else dtype
         self._loss, self._optimizer = task_named(first.task).loss, OPTIMIZERS[first.optimizer]
         self._data = data
@@ -93,8 +105,10 @@ class PackInTraining:
         self._network = family.build(trials, dtype=self._dtype, device=self._device)
         self._start = [weight.clone() for weight in self._network.hidden_weights()]
         self._columns = {name: self._column(name) for name in (*_CLIPS, *self._optimizer.rates)} | {
-            "first_loss": torch.full_like(self._places, torch.nan, dtype=torch.float64)
+            "first_loss": torch.full_like(self._places, torch.nan, dtype=torch.float64),
+            "diverged_step": torch.full_like(self._places, -1),
         }
+        self._clips_in_use = _clips_in_use(trials)
         layers = self._network.every_layer()
         self._gradients = [layer.mapped(torch.empty_like) for layer in layers]
         self._exact = torch.float32 if self._dtype == torch.bfloat16 else self._dtype
@@ -116,13 +130,36 @@ class PackInTraining:
 
     def advance(self, steps: int) -> None:
         """Trains up to `steps` more, no further than the trials' own number."""
-        for _ in range(min(steps, self._trials[0].steps - self.steps_done)):
-            if len(self._places) == 0:
-                return
-            self._step()
-            self.steps_done += 1
+        end = min(self.steps_done + steps, self._trials[0].steps)
+        while self.steps_done < end and len(self._places):
+            self._train_to(self._end_of_window(end))
             if self.steps_done in self._measured_steps and len(self._places):
                 self._measure(self._measured_steps.index(self.steps_done))
+
+    def _end_of_window(self, end: int) -> int:
+        """The number of steps after which the host asks again."""
+        # Most trials that diverge do so early and are best dropped soon: 1, 1, 2, 4, … steps.
+        window = min(max(1, self.steps_done), self._check_every)
+        measured = [step for step in self._measured_steps if step > self.steps_done]
+        return min(self.steps_done + window, end, *measured)
+
+    def _train_to(self, end: int) -> None:
+        """Trains a window; only its last step waits for the device."""
+        examples, size = len(self._inputs), self._trials[0].batch_size
+        chosen = [batch_indices(examples, size, step) for step in range(self.steps_done, end)]
+        batches = torch.from_numpy(np.stack(chosen)).to(self._device)
+        for rows in batches:
+            factors = self._measured_gradients(rows)
+            running = self._columns["diverged_step"] < 0
+            if self.steps_done + 1 < end:
+                self._update(factors, running)
+            else:
+                if not running.all():
+                    self._drop(~running, batches)
+                    factors = factors[running]
+                if len(self._places):
+                    self._update(factors)
+            self.steps_done += 1
 
     def _measure(self, index: int) -> None:
         """The profile as it is now, with the inputs and the probe of the one at initialisation."""
@@ -135,10 +172,12 @@ class PackInTraining:
             values = torch.from_numpy(getattr(profile, name)).to(self._device)
             self._record[f"measured_{name}"][index, self._places, : values.shape[1]] = values
 
-    def _step(self) -> None:
-        chosen = batch_indices(len(self._inputs), self._trials[0].batch_size, self.steps_done)
-        rows = torch.from_numpy(chosen).to(self._device)
-        batch = self._inputs[rows], self._targets[rows]
+    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self._inputs[rows], self._targets[rows]
+
+    def _measured_gradients(self, rows: Tensor) -> Tensor:
+        """What clipping multiplies the gradients of a batch by; writes them, and down what they are like."""
+        batch = self._batch(rows)
         losses = self._network.loss_gradients(batch, self._loss, self._gradients, self._workspace)
         if self.steps_done == 0:
             self._columns["first_loss"] = losses
@@ -149,57 +188,65 @@ class PackInTraining:
         self._write(losses=losses, norms_before=norms, norms_after=norms_after, cosines=cosines)
         limit = self._limits.diverged_factor * self._columns["first_loss"]
         diverged = ~(losses <= limit) | ~norms_after.isfinite()
-        if diverged.any():
-            self._drop(diverged, batch)
-            factors = factors[~diverged]
-        if len(self._places):
-            self._update(factors)
+        known = self._columns["diverged_step"]
+        self._columns["diverged_step"] = torch.where(diverged & (known < 0), self.steps_done, known)
+        return factors
 
     def _shape_gradients(self, norms: Tensor) -> tuple[Tensor, Tensor]:
         """Clips by unit and by value; the norms then, and the cosine between before and after."""
         unit_limits, value_limits = self._columns["clip_adaptive"], self._columns["clip_value"]
-        shaped = unit_limits.isfinite() | value_limits.isfinite()
         cosines = torch.full_like(norms, torch.nan)
-        if not shaped.any():
+        if not self._clips_in_use & {"clip_adaptive", "clip_value"}:
             return norms, cosines
         before = [layer.mapped(torch.clone) for layer in self._gradients]
-        if unit_limits.isfinite().any():
+        if "clip_adaptive" in self._clips_in_use:
             clip_units(self._gradients, self._network.every_layer(), unit_limits)
-        if value_limits.isfinite().any():
+        if "clip_value" in self._clips_in_use:
             clip_values(self._gradients, value_limits)
+        shaped = unit_limits.isfinite() | value_limits.isfinite()
         after = torch.where(shaped, gradient_norms(self._gradients), norms)
         products = _inner_products(before, self._gradients)
         return after, torch.where(shaped, products / (norms * after), cosines)
 
-    def _update(self, factors: Tensor) -> None:
+    def _update(self, factors: Tensor, running: Tensor | None = None) -> None:
+        """One step of the optimizer for all trials, or for those still running."""
         rates = {name: self._columns[name] for name in self._optimizer.rates} | {"clip": factors}
         rates = {name: rate.to(self._exact).view(-1, 1, 1) for name, rate in rates.items()}
         layers = zip(self._network.every_layer(), self._gradients, strict=True)
         for index, (layer, gradient) in enumerate(layers):
-            those = {name: rate[: len(layer.weight)] for name, rate in rates.items()}
+            count = len(layer.weight)
+            those = {name: rate[:count] for name, rate in rates.items()}
             kept = [slot[index].tensors() for slot in self._slots]
             tensors = zip(layer.tensors(), gradient.tensors(), *kept, strict=True)
             for parameter, its_gradient, *slots in tensors:
-                # No copies but in bfloat16, in which 1 − adam_beta2 would be zero.
-                value = parameter.to(self._exact)
+                # In place where that may be: not in bfloat16, in which 1 − adam_beta2 would be zero.
+                value = parameter.to(self._exact, copy=running is not None)
                 self._optimizer.update(
                     value, its_gradient.to(self._exact), tuple(slots), those, self.steps_done + 1
                 )
-                if value is not parameter:
+                if running is not None:
+                    changed = running[:count].view(-1, 1, 1)
+                    torch.where(changed, value.to(parameter.dtype), parameter, out=parameter)
+                elif value is not parameter:
                     parameter.copy_(value)
 
     def _write(self, **values: Tensor) -> None:
         for name, column in values.items():
             self._record[name][self.steps_done, self._places] = column
 
-    def _drop(self, diverged: Tensor, batch: tuple[Tensor, Tensor]) -> None:
-        """Records where and when trials diverged, and removes their rows."""
-        rows = diverged.nonzero().squeeze(1)
-        gone = self._places[rows]
-        self._record["diverged_step"][gone] = self.steps_done
-        self._record["diverged_layer"][gone] = first_bad_layers(
-            self._network.selected(rows), batch, self._loss
-        )
+    def _drop(self, diverged: Tensor, batches: Tensor) -> None:
+        """Records where and when trials diverged in this window, and removes their rows."""
+        steps = self._columns["diverged_step"]
+        self._record["diverged_step"][self._places[diverged]] = steps[diverged]
+        last = self.steps_done
+        for step in steps[diverged].unique().tolist():
+            rows = (steps == step).nonzero().squeeze(1)
+            gone = self._places[rows]
+            for name in _AT_STEPS:
+                self._record[name][step + 1 : last + 1, gone] = torch.nan
+            self._record["diverged_layer"][gone] = first_bad_layers(
+                self._network.selected(rows), self._batch(batches[step - last - 1]), self._loss
+            )
         self._keep((~diverged).nonzero().squeeze(1))
 
     def _keep(self, rows: Tensor) -> None:
@@ -212,6 +259,7 @@ class PackInTraining:
         self._start = [start[rows[rows < len(start)]] for start in self._start[:hidden]]
         self._places = self._places[rows]
         self._columns = {name: column[rows] for name, column in self._columns.items()}
+        self._clips_in_use = _clips_in_use([self._trials[place] for place in self._places.tolist()])
         self._gradients = _selected(self._gradients, rows, hidden)
         self._slots = [_selected(slot, rows, hidden) for slot in self._slots]
 
@@ -296,6 +344,10 @@ def _blank_record(trials: Sequence[Trial], device: torch.device) -> dict[str, Te
         "update": blank.repeat(trials[0].depth, 1).T.contiguous(),
         **{f"measured_{name}": measured.clone() for name in ("gradient", "forward", "weight_gradient")},
     }
+
+
+def _clips_in_use(trials: Sequence[Trial]) -> set[str]:
+    return {name for name in _CLIPS for trial in trials if getattr(trial, name) is not None}
 
 
 def _selected(layers: Sequence[Layer], rows: Tensor, hidden: int) -> list[Layer]:
