@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from study import networks, recurrent
+import torch
+from torch import Tensor
+
+from study import networks, propagation, recurrent, recurrent_profile
 from study.networks import Model
-from study.propagation import Profile, gradient_profile, measured
-from study.recurrent_profile import measured as recurrent_measured
-from study.recurrent_profile import recurrent_profile
+from study.propagation import Profile, probes
+from study.shapes import Float
+from study.trial import Trial
 
 
 @dataclass(frozen=True)
 class Family:
-    """`build(trials, features=…, dtype=…, device=…)`, `profile(trials, inputs, device=…)` at initialisation,
-    and `measured(network, inputs, probe)` of a stack in float64."""
+    """`build(trials, features=…, dtype=…, device=…)`, and `measured(network, inputs, probe)` of a stack in
+    float64."""
 
     build: Callable[..., Model]
-    profile: Callable[..., Profile]
     measured: Callable[..., Profile]
     tied: bool  # one weight for all layers (time steps)
 
@@ -26,11 +28,24 @@ class Family:
         """How many hidden weights a trial of this depth has."""
         return 1 if self.tied else depth
 
+    def profile(
+        self,
+        trials: Sequence[Trial],
+        inputs: Float[Tensor, "batch ..."],
+        *,
+        device: torch.device | None = None,
+    ) -> Profile:
+        """The profile of each trial at initialisation; trials share a pack key and come deepest first."""
+        device = torch.device("cpu") if device is None else device
+        network = self.build(trials, features=inputs.shape[-1], dtype=torch.float64, device=device)
+        probe = probes(trials, len(inputs)).to(device)
+        return self.measured(network, inputs.to(device, torch.float64), probe)
 
-_RECURRENT = Family(recurrent.build, recurrent_profile, recurrent_measured, tied=True)
+
+_RECURRENT = Family(recurrent.build, recurrent_profile.measured, tied=True)
 
 FAMILIES: dict[str, Family] = {
-    "mlp": Family(networks.build, gradient_profile, measured, tied=False),
+    "mlp": Family(networks.build, propagation.measured, tied=False),
     "rnn": _RECURRENT,
     "lstm": _RECURRENT,
     "gru": _RECURRENT,

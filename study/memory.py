@@ -8,7 +8,6 @@ from study.activations import ACTIVATIONS
 from study.blocks import block_kinds
 from study.cells import CELLS
 from study.optimizers import OPTIMIZERS
-from study.tasks import task_named
 from study.trial import RECURRENT, Trial
 
 _STEP_TENSORS = {"rnn": 2, "lstm": 7, "gru": 7}  # that a time step keeps, of a signal's size
@@ -21,15 +20,14 @@ def pack_memory(trials: Sequence[Trial]) -> int:
     if first.family in RECURRENT:
         return _recurrent_memory(trials)
     parameters = signals = 0
-    features, outputs = task_named(first.task).features, task_named(first.task).outputs
     plane = first.batch_size * first.width  # elements of one trial's signal at one layer
     deepest = max(trial.depth for trial in trials)
     for layer in range(1, deepest + 1):
         count = sum(trial.depth >= layer for trial in trials)
-        fan_in = features if layer == 1 else first.width
+        fan_in = first.features if layer == 1 else first.width
         parameters += count * first.width * (fan_in + 1)
         signals += count * plane * _tensors_kept(first, layer)
-    parameters += len(trials) * outputs * (first.width + 1)
+    parameters += len(trials) * first.outputs * (first.width + 1)
     rows = len(trials) * plane * (3 if first.skip == "none" else 4)  # the readout's and the backward pass's
     # The profile holds its parameters and what they were drawn as, or the signals and the probe.
     profile = 8 * (parameters + max(parameters, signals + rows + len(trials) * plane))
@@ -44,11 +42,11 @@ def _copies(trials: Sequence[Trial]) -> int:
 
 def _recurrent_memory(trials: Sequence[Trial]) -> int:
     """The same of recurrent nets; each step keeps its states, gates and what they are made of."""
-    first, task = trials[0], task_named(trials[0].task)
+    first = trials[0]
     cell = CELLS[first.family](ACTIVATIONS[first.activation])
     plane = first.batch_size * first.width
-    hidden = first.width * (cell.gates * (task.features + first.width) + cell.biases)
-    parameters = len(trials) * (hidden + task.outputs * (first.width + 1))
+    hidden = first.width * (cell.gates * (first.features + first.width) + cell.biases)
+    parameters = len(trials) * (hidden + first.outputs * (first.width + 1))
     kept = _STEP_TENSORS[first.family]
     signals = len(trials) * first.depth * plane * (kept + cell.biases)
     profile = 8 * (2 * parameters + signals)

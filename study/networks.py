@@ -27,7 +27,6 @@ from study.initializers import INITIALIZERS
 from study.losses import Loss
 from study.randomness import stream
 from study.shapes import Float
-from study.tasks import task_named
 from study.trial import Trial
 
 READOUT = Linear()
@@ -186,12 +185,12 @@ def build(
 ) -> Network:
     """The initial networks of trials that share a pack key, deepest first; drawn in float64, then cast.
 
-    `features` is the input's dimension (default: the task's).
+    `features` is the input's dimension (default: the trials').
     """
     depths = tuple(trial.depth for trial in trials)
     assert sorted(depths, reverse=True) == list(depths)
     first = trials[0]
-    features = task_named(first.task).features if features is None else features
+    features = first.features if features is None else features
     drawn = [_draw_layers(trial, features) for trial in trials]
 
     def stacked(arrays: list[np.ndarray]) -> Tensor:
@@ -241,8 +240,7 @@ def _draw_layers(trial: Trial, features: int) -> list[tuple[np.ndarray, np.ndarr
 
 def draw_readout(trial: Trial) -> np.ndarray:
     """The readout's weight, LeCun in every trial."""
-    outputs = task_named(trial.task).outputs
-    return INITIALIZERS["lecun"].draw(stream(trial.seed, "readout"), trial.width, outputs)
+    return INITIALIZERS["lecun"].draw(stream(trial.seed, "readout"), trial.width, trial.outputs)
 
 
 @dataclass

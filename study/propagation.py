@@ -22,7 +22,7 @@ from torch import Tensor
 
 from study.activations import Activation, lines
 from study.blocks import Kept, Layer, Nonlinearity, Operation
-from study.networks import Network, Workspace, backward, build, forward
+from study.networks import Network, Workspace, backward, forward
 from study.randomness import stream
 from study.shapes import Float
 from study.trial import Trial
@@ -118,18 +118,6 @@ class Profile:
             deepest_lost = np.where(lost, layers, -1).max(axis=1)
             counts[name] = self.depths - 1 - deepest_lost
         return counts
-
-
-def gradient_profile(
-    trials: Sequence[Trial],
-    inputs: Float[Tensor, "batch features"],
-    *,
-    device: torch.device | None = None,
-) -> Profile:
-    """The profile of each trial at initialisation; trials share a pack key and come deepest first."""
-    device = torch.device("cpu") if device is None else device
-    network = build(trials, features=inputs.shape[1], dtype=torch.float64, device=device)
-    return measured(network, inputs.to(device, torch.float64), probes(trials, len(inputs)).to(device))
 
 
 def probes(trials: Sequence[Trial], batch: int) -> Float[Tensor, "trials batch width"]:

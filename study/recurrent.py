@@ -22,7 +22,6 @@ from study.losses import Loss
 from study.networks import READOUT, Observer, Workspace, draw_readout, loss_at_outputs
 from study.randomness import stream
 from study.shapes import Float
-from study.tasks import task_named
 from study.trial import Trial
 
 
@@ -89,12 +88,12 @@ def build(
 ) -> RecurrentNetwork:
     """The initial networks of trials that share a pack key; drawn in float64, then cast.
 
-    `features` is the dimension of one step's input (default: the task's).
+    `features` is the dimension of one step's input (default: the trials').
     """
     depths = tuple(trial.depth for trial in trials)
     assert len(set(depths)) == 1
     first = trials[0]
-    features = task_named(first.task).features if features is None else features
+    features = first.features if features is None else features
     cell = CELLS[first.family](ACTIVATIONS[first.activation])
     drawn = [_draw_cell(trial, cell, features) for trial in trials]
 

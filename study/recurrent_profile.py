@@ -12,7 +12,6 @@ two terms that it adds up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,24 +23,11 @@ from study.activations import Activation
 from study.blocks import Kept
 from study.cells import LSTM, Cell, State, Vanilla
 from study.networks import Workspace
-from study.propagation import EXACT, SATURATED, Profile, far_from_one, probes, root_mean_square
-from study.recurrent import RecurrentNetwork, build, drives
+from study.propagation import EXACT, SATURATED, Profile, far_from_one, root_mean_square
+from study.recurrent import RecurrentNetwork, drives
 from study.shapes import Float
-from study.trial import Trial
 
 _NAMES = ("gradient", "forward", "weight_gradient", "weight_factor", "derivative_factor", "norm_factor")
-
-
-def recurrent_profile(
-    trials: Sequence[Trial],
-    inputs: Float[Tensor, "batch steps features"],
-    *,
-    device: torch.device | None = None,
-) -> Profile:
-    """The profile of each trial at initialisation; trials share a pack key."""
-    device = torch.device("cpu") if device is None else device
-    network = build(trials, features=inputs.shape[2], dtype=torch.float64, device=device)
-    return measured(network, inputs.to(device, torch.float64), probes(trials, len(inputs)).to(device))
 
 
 def measured(

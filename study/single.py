@@ -1,8 +1,9 @@
 """One network at initialisation, without a sweep: a row for each seed, and the median of the rows.
 
 A row has the results' columns for what does not depend on training, the regime's label, and `input_std`. The
-inputs are Gaussian vectors of the network's width (`task` is then None), or a task's first training batch
-(`input_std` is then None); all seeds see the same inputs.
+inputs are Gaussian vectors of the network's width, for recurrent families at each of `depth` time steps
+(`task` is then None), or a task's first training batch (`input_std` is then None); all seeds see the same
+inputs.
 """
 
 from __future__ import annotations
@@ -16,28 +17,30 @@ import torch
 from torch import Tensor
 
 from study.experiment import Row, add_initialisation, settings
+from study.families import FAMILIES
 from study.memory import pack_memory
-from study.propagation import gradient_profile
 from study.randomness import stream
 from study.regimes import DEFAULT_LIMITS, Limits, regime
 from study.shapes import Float
 from study.tasks import batch_indices, task_named
-from study.trial import PARAMETERS, Trial
+from study.trial import PARAMETERS, RECURRENT, Trial
 
 _TRAINING = frozenset(name for name, parameter in PARAMETERS.items() if parameter.training)
 _INPUT_SEED = 0
 _PACK_BYTES = 2**30  # seeds are measured in packs of about this size
 
 
-def gaussian_inputs(trial: Trial, input_std: float) -> Float[Tensor, "batch width"]:
-    """`batch_size` vectors of dimension `width`, N(0, input_std²) each element; the same for every seed."""
-    drawn = stream(_INPUT_SEED, "inputs").standard_normal((trial.batch_size, trial.width))
+def gaussian_inputs(trial: Trial, input_std: float) -> Float[Tensor, "batch ... width"]:
+    """`batch_size` vectors of dimension `width`, or sequences of `depth` of them, N(0, input_std²) each
+    element; the same for every seed."""
+    steps = (trial.depth,) if trial.family in RECURRENT else ()
+    drawn = stream(_INPUT_SEED, "inputs").standard_normal((trial.batch_size, *steps, trial.width))
     return torch.from_numpy(drawn * input_std)
 
 
-def task_inputs(trial: Trial) -> Float[Tensor, "batch features"]:
+def task_inputs(trial: Trial) -> Float[Tensor, "batch ..."]:
     """The first training batch of the trial's task."""
-    inputs = task_named(trial.task).load().inputs
+    inputs = task_named(trial.task).data(trial.depth).inputs
     return inputs[batch_indices(len(inputs), trial.batch_size, 0)]
 
 
@@ -45,19 +48,23 @@ def profile_rows(
     trial: Trial, *, seeds: int = 1, input_std: float | None = 1.0, limits: Limits = DEFAULT_LIMITS
 ) -> list[Row]:
     """A row for each of the seeds 0 … seeds − 1 of a network; with `input_std` None on its task's inputs."""
-    inputs = task_inputs(trial) if input_std is None else gaussian_inputs(trial, input_std)
+    if input_std is None:
+        inputs = task_inputs(trial)
+    else:
+        trial, inputs = replace(trial, task=None), gaussian_inputs(trial, input_std)
+    profile = FAMILIES[trial.family].profile
     trials = [replace(trial, seed=seed) for seed in range(seeds)]
     together = max(1, _PACK_BYTES // pack_memory([trial]))
     rows = []
     for start in range(0, seeds, together):
         pack = trials[start : start + together]
         measured = [settings(trial) for trial in pack]
-        add_initialisation(measured, gradient_profile(pack, inputs))
+        add_initialisation(measured, profile(pack, inputs))
         rows += measured
     labels = regime(_numbers([row["gradient_decades"] for row in rows]), limits)
-    beside = {"input_std": input_std, "task": trial.task if input_std is None else None}
     return [
-        {name: value for name, value in row.items() if name not in _TRAINING} | beside | {"regime": label}
+        {name: value for name, value in row.items() if name not in _TRAINING}
+        | {"input_std": input_std, "regime": label}
         for row, label in zip(rows, labels, strict=True)
     ]
 

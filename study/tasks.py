@@ -192,13 +192,13 @@ def is_task_name(name: str) -> bool:
     return _TEACHER_NAME.fullmatch(name) is not None or is_file_name(name)
 
 
-def task_named(name: str) -> Task:
+def task_named(name: str | None) -> Task:
     """The task of a name; raises ValueError where there is none, or where its file cannot be one."""
     if name in TASKS:
         return TASKS[name]
-    if teacher := _TEACHER_NAME.fullmatch(name):
+    if name is not None and (teacher := _TEACHER_NAME.fullmatch(name)):
         return _teacher(int(teacher[1]))
-    if not is_file_name(name):
+    if name is None or not is_file_name(name):
         raise ValueError(f"must be one of {', '.join(TASKS)}, {OTHER_TASKS}, but got {name!r}")
     try:
         found = os.stat(name)

@@ -101,7 +101,10 @@ def _threshold(meaning: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One network, its initialisation, its training, its seed; raises ValueError for a bad value."""
+    """One network, its initialisation, its training, its seed; raises ValueError for a bad value.
+
+    With task None it is measured at initialisation alone, on inputs of the network's width.
+    """
 
     family: str = _choice("mlp", FAMILIES, "kind of network")
     depth: int = _integer(10, 1, "hidden layers; time steps of the recurrent families", shared=False)
@@ -126,7 +129,7 @@ class Trial:
     adam_beta1: float = _number(0.9, "decay of adam's mean", below=1.0, training=True)
     adam_beta2: float = _number(0.999, "decay of adam's mean square", below=1.0, training=True)
     adam_eps: float = _number(1e-8, "added to adam's root", positive=True, training=True)
-    task: str = _task("digits", "data and loss")
+    task: str | None = _task("digits", "data and loss")
     batch_size: int = _integer(64, 1, "examples per training step")
     steps: int = _integer(100, 0, "training steps; 0 measures at initialisation only", training=True)
     measure_steps: int = _integer(
@@ -137,7 +140,8 @@ class Trial:
 
     def __post_init__(self) -> None:
         for name in PARAMETERS:
-            reject_bad_value(name, getattr(self, name))
+            if not (name == "task" and self.task is None):
+                reject_bad_value(name, getattr(self, name))
             if isinstance(getattr(self, name), int) and PARAMETERS[name].kind != "integer":
                 object.__setattr__(self, name, float(getattr(self, name)))
         if not 0 <= self.seed < 2**63:
@@ -146,16 +150,19 @@ class Trial:
             raise ValueError(
                 "batch_size: must be >= 2 with norm 'batch' (one example has no variance), but got 1"
             )
-        try:
-            limit = task_named(self.task).training_examples
-        except ValueError as error:
-            raise ValueError(f"task: {error}") from None
-        if self.batch_size > limit:
-            raise ValueError(
-                f"batch_size: must be <= {limit}, the training examples of task '{self.task}', "
-                f"but got {self.batch_size}"
-            )
+        if self.task is not None:
+            reject_bad_task(self)
         reject_bad_family(self)
+
+    @property
+    def features(self) -> int:
+        """Dimension of an input, or of one of its time steps."""
+        return self.width if self.task is None else task_named(self.task).features
+
+    @property
+    def outputs(self) -> int:
+        """Units of the readout."""
+        return 1 if self.task is None else task_named(self.task).outputs
 
     def pack_key(self) -> tuple:
         """What trials must agree on to be trained in one pack."""
@@ -185,9 +192,18 @@ def reject_bad_value(name: str, value: Any) -> None:
     raise ValueError(f"{name}: {parameter.rule()}, but got {value!r}{hint}")
 
 
-def reject_bad_family(trial: Trial) -> None:
-    """Raise ValueError where family, task, depth and structure do not go together."""
-    is_recurrent, task = trial.family in RECURRENT, task_named(trial.task)
+def reject_bad_task(trial: Trial) -> None:
+    """Raise ValueError where there is no such task, or where batch size, family or depth do not fit it."""
+    try:
+        task = task_named(trial.task)
+    except ValueError as error:
+        raise ValueError(f"task: {error}") from None
+    if trial.batch_size > task.training_examples:
+        raise ValueError(
+            f"batch_size: must be <= {task.training_examples}, the training examples of task "
+            f"'{trial.task}', but got {trial.batch_size}"
+        )
+    is_recurrent = trial.family in RECURRENT
     if is_recurrent != task.is_sequence:
         noun = "a sequence" if is_recurrent else "no sequence"
         fitting = ", ".join(name for name, other in TASKS.items() if other.is_sequence == is_recurrent)
@@ -205,8 +221,12 @@ def reject_bad_family(trial: Trial) -> None:
             f"depth: must be >= {task.least_steps}, the fewest time steps of task '{trial.task}', "
             f"but got {trial.depth}"
         )
+
+
+def reject_bad_family(trial: Trial) -> None:
+    """Raise ValueError where family and structure do not go together."""
     for name in ("norm", "norm_position", "skip"):
-        if is_recurrent and getattr(trial, name) != DEFAULTS[name]:
+        if trial.family in RECURRENT and getattr(trial, name) != DEFAULTS[name]:
             raise ValueError(
                 f"{name}: must be '{DEFAULTS[name]}' with family '{trial.family}', which has none, "
                 f"but got '{getattr(trial, name)}'; remove it or use family 'mlp'"

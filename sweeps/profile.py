@@ -73,7 +73,7 @@ def _parameter_options() -> Iterator[inspect.Parameter]:
 
 
 def _help(name: str, parameter: Parameter) -> str:
-    default = "Gaussian inputs of the network's width" if name == "task" else DEFAULTS[name]
+    default = "none, Gaussian inputs of the network's width" if name == "task" else DEFAULTS[name]
     values = f": {', '.join(parameter.choices)}" if parameter.kind == "choice" else ""
     return f"{parameter.meaning}{values}. Default: {default}."
 
@@ -109,7 +109,7 @@ def _trial(given: dict[str, str]) -> Trial:
         values = {name: _value(PARAMETERS[name], text) for name, text in given.items()}
         for name, value in values.items():
             reject_bad_value(name, value)
-        return trial_of(values)
+        return trial_of({"task": None} | values)
     except ValueError as error:
         name, _, rule = str(error).partition(":")
         raise UserError(f"{_flag(name)}:{rule}" if name in PARAMETERS else str(error)) from None

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from study.activations import ACTIVATIONS
-from study.propagation import gradient_profile
+from study.families import FAMILIES
 from study.randomness import stream
 from study.tasks import TASKS
 from study.trial import Trial
@@ -20,7 +20,7 @@ INPUTS = TASKS["digits"].load().inputs[:16]
 
 
 def _profile(*trials: Trial, inputs: torch.Tensor = INPUTS):
-    return gradient_profile(sorted(trials, key=lambda trial: -trial.depth), inputs)
+    return FAMILIES["mlp"].profile(sorted(trials, key=lambda trial: -trial.depth), inputs)
 
 
 def _rms(x: torch.Tensor) -> float:

@@ -18,8 +18,8 @@ from study.families import FAMILIES
 from study.losses import CROSS_ENTROPY
 from study.memory import pack_memory
 from study.networks import Workspace
+from study.propagation import Profile
 from study.randomness import stream
-from study.recurrent_profile import recurrent_profile
 from study.tasks import TASKS
 from study.training import train
 from study.trial import FAMILIES as FAMILY_NAMES
@@ -33,6 +33,10 @@ SMALL = {"width": 8, "batch_size": 16, "steps": 4, "bias_std": 0.3, "learning_ra
 
 def _trial(family: str = "rnn", **setting) -> Trial:
     return Trial(**{"family": family, "task": "digit_rows", "depth": 8, "activation": "tanh"} | setting)
+
+
+def _profile(trials: list[Trial], inputs: torch.Tensor) -> Profile:
+    return FAMILIES[trials[0].family].profile(trials, inputs)
 
 
 def _rms(x: torch.Tensor) -> float:
@@ -94,7 +98,7 @@ CASES = [*(("rnn", name) for name in ACTIVATIONS), ("lstm", "relu"), ("gru", "re
 def test_profiles_equal_autograd(family, activation):
     trials = [_trial(family, activation=activation, width=7, bias_std=0.2, seed=s) for s in (3, 4)]
     inputs = ROWS.inputs[:16]
-    profile = recurrent_profile(trials, inputs)
+    profile = _profile(trials, inputs)
     for place, trial in enumerate(trials):
         taps, cells, weights = hidden_states(trial, inputs)
         probe = torch.from_numpy(stream(trial.seed, "probe").standard_normal((16, 7)))
@@ -117,12 +121,12 @@ def test_profiles_equal_autograd(family, activation):
 
 
 def test_a_vanilla_nets_factors_add_up_to_the_step_and_gated_nets_have_none():
-    profile = recurrent_profile([_trial(seed=2)], ROWS.inputs[:16])
+    profile = _profile([_trial(seed=2)], ROWS.inputs[:16])
     factors = profile.weight_factor + profile.derivative_factor
     np.testing.assert_allclose(factors[0, :-1], -np.diff(profile.gradient[0]), atol=1e-12)
     assert np.isnan(factors[0, -1])
     for family in ("lstm", "gru"):
-        gated = recurrent_profile([_trial(family, seed=2)], ROWS.inputs[:16])
+        gated = _profile([_trial(family, seed=2)], ROWS.inputs[:16])
         assert np.isnan(gated.weight_factor).all()
         assert np.isnan(gated.saturated).all()
 
@@ -137,7 +141,7 @@ def _long(steps: int, **setting) -> Trial:
 
 def test_an_orthogonal_linear_net_keeps_the_gradient_exactly():
     trial = _long(300, activation="linear", init="orthogonal")
-    profile = recurrent_profile([trial], _gaussian(300))
+    profile = _profile([trial], _gaussian(300))
     np.testing.assert_allclose(profile.gradient[0] - profile.gradient[0, -1], 0.0, atol=1e-12)
 
 
@@ -145,7 +149,7 @@ def test_an_orthogonal_linear_net_keeps_the_gradient_exactly():
 def test_a_long_linear_net_gains_its_gain_at_every_step(gain, steps):
     # δ_t = δ_T (g Q^T)^(T−t) with Q orthogonal: log10 g per step, far beyond what float64 itself holds.
     trial = _long(steps, activation="linear", init="orthogonal", weight_gain=gain)
-    profile = recurrent_profile([trial], _gaussian(steps))
+    profile = _profile([trial], _gaussian(steps))
     assert np.isfinite(profile.gradient).all()
     np.testing.assert_allclose(-np.diff(profile.gradient[0]), math.log10(gain), atol=1e-10)
     assert profile.gradient_decades[0] == pytest.approx((steps - 1) * math.log10(gain), rel=1e-12)
@@ -156,7 +160,7 @@ def test_an_exploding_forward_signal_keeps_its_measure():
     # passes 1e300. The input counts at every step, so units change on the way.
     trial = _long(80, activation="relu", weight_gain=1e6, init="he")
     inputs = _gaussian(80)
-    small, large = (recurrent_profile([trial], scale * inputs) for scale in (1.0, 1e5))
+    small, large = (_profile([trial], scale * inputs) for scale in (1.0, 1e5))
     assert small.forward_decades[0] > 400
     np.testing.assert_allclose(large.forward, small.forward + 5, atol=1e-8)
     np.testing.assert_allclose(large.gradient, small.gradient, atol=1e-8)
@@ -168,7 +172,7 @@ def test_a_forward_signal_beyond_float64_equals_autograds_below_it():
     # h grows to 1e130, beyond where it is rescaled, and float64 without rescaling still holds it.
     trial = _long(100, activation="gelu", weight_gain=30.0)
     inputs = _gaussian(100)
-    profile = recurrent_profile([trial], inputs)
+    profile = _profile([trial], inputs)
     taps, _, _ = hidden_states(trial, inputs)
     assert profile.forward[0, -1] > 110
     decades = [math.log10(_rms(tap)) for tap in taps]
@@ -180,18 +184,16 @@ def test_a_pulse_after_a_long_silence_is_measured_as_it_is():
     inputs = _gaussian(202)
     inputs[:, 1:200] = 0.0
     trial = _long(202, activation="tanh", init="orthogonal", weight_gain=0.01)
-    profile = recurrent_profile([trial], inputs)
+    profile = _profile([trial], inputs)
     assert profile.forward[0, 199] < -380
-    fresh = recurrent_profile(
-        [_long(2, activation="tanh", init="orthogonal", weight_gain=0.01)], inputs[:, 200:]
-    )
+    fresh = _profile([_long(2, activation="tanh", init="orthogonal", weight_gain=0.01)], inputs[:, 200:])
     np.testing.assert_allclose(profile.forward[0, 200:], fresh.forward[0], atol=1e-9)
 
 
 def test_vanishing_shows_in_delta_and_not_in_the_gradient_of_the_tied_weight():
     # SCIENCE: W_hh.grad sums over time and is dominated by the last steps.
     trial = _long(100, activation="tanh", weight_gain=0.5)
-    profile = recurrent_profile([trial], _gaussian(100))
+    profile = _profile([trial], _gaussian(100))
     assert profile.gradient_decades[0] < -20
     last = profile.weight_gradient[0, -1]
     assert abs(profile.summed_weight_gradient[0] - last) < 0.5
@@ -205,7 +207,7 @@ def test_gated_cells_lose_less_than_a_vanilla_net_where_their_gates_hold_the_sta
     stack = FAMILIES["lstm"].build([open_gates], features=4, dtype=torch.float64, device=CPU)
     assert stack.every_layer()[0].weight.shape == (1, 16, 64)
     lstm, rnn = (
-        recurrent_profile([dataclasses.replace(open_gates, family=f)], _gaussian(steps)).gradient_decades[0]
+        _profile([dataclasses.replace(open_gates, family=f)], _gaussian(steps)).gradient_decades[0]
         for f in ("lstm", "rnn")
     )
     # The forget gate is near 1/2 without a bias: log10(1/2) a step, against log10(0.1) of W_hh.

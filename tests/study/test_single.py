@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from study.experiment import results
 from study.randomness import stream
 from study.regimes import Limits
 from study.single import gaussian_inputs, median_row, profile_rows
-from study.trial import PARAMETERS, Trial
+from study.trial import PARAMETERS, RECURRENT, Trial
+from tests.study.recurrent_reference import RecurrentReference
 from tests.study.reference import Reference
 
 SMALL = Trial(depth=5, width=8, batch_size=16, activation="tanh", bias_std=0.1)
@@ -46,6 +48,45 @@ def test_inputs_have_the_deviation_asked_for_and_the_networks_width():
     assert inputs.mean().item() == pytest.approx(0.0, abs=4 * 0.5 / math.sqrt(40000))
 
 
+@pytest.mark.parametrize("family", RECURRENT)
+def test_rows_of_recurrent_nets_equal_autograd_through_torchs_modules_on_gaussian_sequences(family):
+    shared = {"family": family, "depth": 6, "width": 8, "batch_size": 16, "activation": "tanh", "task": None}
+    trial = Trial(**shared, bias_std=0.1, input_gain=0.5)
+    (_, row) = profile_rows(trial, seeds=2, input_std=0.7)
+    model = RecurrentReference(replace(trial, seed=1))
+    inputs = gaussian_inputs(trial, 0.7)
+    assert inputs.shape == (16, 6, 8)
+    state, states = None, []
+    for step in range(6):
+        _, state = model.cell(inputs[:, step : step + 1], state)
+        for tensor in state if family == "lstm" else (state,):
+            tensor.retain_grad()
+        states.append(state[0] if family == "lstm" else state)
+    # torch's RNN gives φ(h_t); its h_t and ∂ℓ/∂h_t follow from it.
+    is_rnn = family == "rnn"
+    signals = [torch.atanh(state) if is_rnn else state for state in states]
+    probe = torch.from_numpy(stream(1, "probe").standard_normal((16, 8)))
+    (signals[-1][0] * probe).sum().backward()
+    deltas = [state.grad * (1 - state.detach() ** 2 if is_rnn else 1) for state in states]
+    np.testing.assert_allclose(row["gradient_profile"], [_log_rms(delta) for delta in deltas], atol=1e-10)
+    np.testing.assert_allclose(row["forward_profile"], [_log_rms(signal) for signal in signals], atol=1e-10)
+    summed = _log_rms(model.cell.weight_hh_l0.grad)
+    assert row["recurrent_weight_gradient"] == pytest.approx(summed, abs=1e-10)
+    assert (row["task"], row["input_std"], row["seed"]) == (None, 0.7, 1)
+
+
+def test_a_batch_may_be_larger_than_a_task_whose_examples_are_not_used():
+    (row,) = profile_rows(Trial(depth=2, width=4, batch_size=2000, task=None))
+    assert row["batch_size"] == 2000
+    with pytest.raises(ValueError, match="batch_size: must be <= 1437"):
+        Trial(depth=2, width=4, batch_size=2000)
+
+
+def test_a_trial_without_a_task_is_not_trained():
+    with pytest.raises(ValueError, match=r"must be one of digits, .* but got None"):
+        results([Trial(depth=2, task=None)])
+
+
 def test_a_signal_ten_times_as_large_stays_so_in_a_relu_net():
     trial = Trial(depth=5, width=16)
     (small,), (large,) = (profile_rows(trial, input_std=std) for std in (1.0, 10.0))
@@ -59,14 +100,18 @@ def test_an_orthogonal_linear_net_keeps_its_gradient():
     assert {row["regime"] for row in rows} == {"stable"}
 
 
-def test_on_a_task_a_row_is_that_of_a_sweep():
-    (row,) = profile_rows(SMALL, input_std=None)
-    (swept,) = results([Trial(**{**vars(SMALL), "steps": 0})])
+SEQUENCES = Trial(family="lstm", task="adding", depth=7, width=8, batch_size=16)
+
+
+@pytest.mark.parametrize("trial", [SMALL, SEQUENCES], ids=lambda trial: trial.task)
+def test_on_a_task_a_row_is_that_of_a_sweep(trial):
+    (row,) = profile_rows(trial, input_std=None)
+    (swept,) = results([replace(trial, steps=0)])
     beside = {"regime", "input_std"}
     assert {name: swept[name] for name in row if name not in beside} == {
         name: value for name, value in row.items() if name not in beside
     }
-    assert (row["task"], row["input_std"]) == ("digits", None)
+    assert (row["task"], row["input_std"]) == (trial.task, None)
 
 
 def test_rows_hold_nothing_of_training_and_no_task_with_gaussian_inputs():

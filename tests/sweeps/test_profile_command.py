@@ -11,7 +11,7 @@ import pytest
 
 from study.records import COLUMNS
 from study.single import median_row, profile_rows
-from study.trial import DEFAULTS, PARAMETERS, Parameter, Trial
+from study.trial import DEFAULTS, PARAMETERS, RECURRENT, Parameter, Trial
 from sweeps.profile_tables import shown_layers
 
 SMALL = ("--depth", 4, "--width", 8, "--batch-size", 8)
@@ -64,6 +64,22 @@ def test_a_task_gives_the_inputs(command):
     rows = profile_rows(Trial(depth=4, width=8, batch_size=8), input_std=None)
     assert found["seeds"] == rows
     assert found["median"]["task"] == "digits"
+
+
+@pytest.mark.parametrize("family", RECURRENT)
+def test_a_recurrent_family_sees_gaussian_sequences(command, family):
+    found = _json(command("profile", *SMALL, "--family", family, "--seeds", 2, "--json"))
+    trial = Trial(family=family, depth=4, width=8, batch_size=8, task=None)
+    assert found["seeds"] == profile_rows(trial, seeds=2)
+    assert command("profile", *SMALL, "--family", family).code == 0
+
+
+def test_a_batch_of_gaussian_inputs_has_any_size(command):
+    found = _json(command("profile", "--depth", 2, "--width", 4, "--batch-size", 2000, "--json"))
+    assert found["median"]["batch_size"] == 2000
+    ended = command("profile", "--batch-size", 2000, "--task", "digits")
+    assert ended.code == 2
+    assert "--batch-size: must be <= 1437, the training examples of task 'digits'" in ended.err
 
 
 def test_a_gradient_of_zero_is_null_in_json_and_vanishing(command):
@@ -123,6 +139,8 @@ def test_a_picture_has_the_format_of_its_suffix(command, tmp_path, suffix):
         (["--weight-gain", "nan"], "--weight-gain: must be a finite number >= 0, but got nan"),
         (["--activation", "rel"], "--activation: must be one of"),
         (["--norm", "batch", "--batch-size", "1"], "--batch-size: must be >= 2 with norm 'batch'"),
+        (["--task", "off"], "--task: must be one of digits"),
+        (["--family", "rnn", "--task", "digits"], "--task: must be a sequence with family 'rnn'"),
         (["--task", "digit"], "did you mean 'digits'?"),
         (["--seeds", "0"], "--seeds: must be a whole number >= 1, but got '0'"),
         (["--seeds", "-1"], "--seeds: must be a whole number >= 1, but got '-1'"),
