@@ -29,7 +29,7 @@ from study.randomness import stream
 from study.shapes import Float
 from study.trial import Trial
 
-READOUT = Linear()
+_READOUT = Linear()
 
 
 class Workspace:
@@ -134,7 +134,7 @@ class Network:
 
     def outputs(self, inputs: Float[Tensor, "batch features"], workspace: Workspace) -> Tensor:
         """What the readout puts out, (trials, batch, outputs)."""
-        return _read_out(self, forward(self, inputs, workspace), workspace)[0]
+        return read_out(self.readout, forward(self, inputs, workspace).output, workspace)[0]
 
     def loss_gradients(
         self,
@@ -147,11 +147,10 @@ class Network:
         """The losses of a batch, in float64; writes the gradients of `every_layer()`."""
         inputs, targets = batch
         tape = forward(self, inputs, workspace, observer)
-        outputs, kept = _read_out(self, tape, workspace)
-        losses, gradient = loss_at_outputs(loss, outputs, targets)
-        out = workspace.take("output gradient", tuple(tape.output.shape))
-        READOUT.backward(self.readout, gradient, kept, gradients[-1], out)
-        backward(self, tape, out, gradients, workspace, observer)
+        losses, gradient = loss_through_readout(
+            self.readout, tape.output, targets, loss=loss, gradient=gradients[-1], workspace=workspace
+        )
+        backward(self, tape, gradient, gradients, workspace, observer)
         return losses
 
     def cast(self, dtype: torch.dtype) -> Network:
@@ -251,16 +250,29 @@ class Tape:
     blocks: list[list[tuple[Operation, Layer, Kept]]]
 
 
-def loss_at_outputs(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The losses in float64, and their gradient in the outputs' dtype; outputs may be overwritten."""
+def read_out(
+    readout: Layer, x: Float[Tensor, "trials batch width"], workspace: Workspace
+) -> tuple[Tensor, Kept]:
+    """(What the readout puts out, what its backward pass needs)."""
+    return _READOUT.forward(readout, x, workspace.within("readout"), is_block_input=True)
+
+
+def loss_through_readout(
+    readout: Layer,
+    x: Float[Tensor, "trials batch width"],
+    targets: Tensor,
+    *,
+    loss: Loss,
+    gradient: Layer,
+    workspace: Workspace,
+) -> tuple[Float[Tensor, " trials"], Float[Tensor, "trials batch width"]]:
+    """(The losses in float64, their gradient at x); writes the readout's gradients into `gradient`."""
+    outputs, kept = read_out(readout, x, workspace)
     # In float32 at least: a softmax in bfloat16 has two digits.
     exact = outputs.float() if outputs.dtype == torch.bfloat16 else outputs
-    losses, gradient = loss.value_and_gradient(exact, targets)
-    return losses.double(), gradient.to(outputs.dtype)
-
-
-def _read_out(network: Network, tape: Tape, workspace: Workspace) -> tuple[Tensor, Kept]:
-    return READOUT.forward(network.readout, tape.output, workspace.within("readout"), is_block_input=True)
+    losses, at_outputs = loss.value_and_gradient(exact, targets)
+    out = workspace.take("output gradient", tuple(x.shape))
+    return losses.double(), _READOUT.backward(readout, at_outputs.to(outputs.dtype), kept, gradient, out)
 
 
 def forward(

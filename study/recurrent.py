@@ -19,7 +19,7 @@ from study.blocks import Kept, Layer
 from study.cells import CELLS, Cell, State
 from study.initializers import INITIALIZERS
 from study.losses import Loss
-from study.networks import READOUT, Observer, Workspace, draw_readout, loss_at_outputs
+from study.networks import Observer, Workspace, draw_readout, loss_through_readout, read_out
 from study.randomness import stream
 from study.shapes import Float
 from study.trial import Trial
@@ -45,8 +45,7 @@ class RecurrentNetwork:
     def outputs(self, inputs: Float[Tensor, "batch steps features"], workspace: Workspace) -> Tensor:
         """What the readout puts out after the last step, (trials, batch, outputs)."""
         state, _ = forward(self, inputs, workspace)
-        read = self.cell.read(state)
-        return READOUT.forward(self.readout, read, workspace.within("readout"), is_block_input=True)[0]
+        return read_out(self.readout, self.cell.read(state), workspace)[0]
 
     def loss_gradients(
         self,
@@ -60,10 +59,9 @@ class RecurrentNetwork:
         inputs, targets = batch
         state, tape = forward(self, inputs, workspace, observer)
         read = self.cell.read(state)
-        outputs, kept = READOUT.forward(self.readout, read, workspace.within("readout"), is_block_input=True)
-        losses, at_outputs = loss_at_outputs(loss, outputs, targets)
-        out = workspace.take("output gradient", tuple(read.shape))
-        at_read = READOUT.backward(self.readout, at_outputs, kept, gradients[-1], out)
+        losses, at_read = loss_through_readout(
+            self.readout, read, targets, loss=loss, gradient=gradients[-1], workspace=workspace
+        )
         at_state = self.cell.read_backward(state, at_read)
         backward(self, inputs, (tape, at_state), gradients[0], workspace, observer)
         return losses
