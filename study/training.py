@@ -149,7 +149,7 @@ class PackInTraining:
         chosen = [batch_indices(examples, size, step) for step in range(self.steps_done, end)]
         batches = torch.from_numpy(np.stack(chosen)).to(self._device)
         for rows in batches:
-            factors = self._measured_gradients(rows)
+            factors = self._take_gradients(rows)
             running = self._columns["diverged_step"] < 0
             if self.steps_done + 1 < end:
                 self._update(factors, running)
@@ -175,8 +175,8 @@ class PackInTraining:
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self._inputs[rows], self._targets[rows]
 
-    def _measured_gradients(self, rows: Tensor) -> Tensor:
-        """What clipping multiplies the gradients of a batch by; writes them, and down what they are like."""
+    def _take_gradients(self, rows: Tensor) -> Tensor:
+        """Writes the gradients of a batch, and down what they are like; the factors that clip their norms."""
         batch = self._batch(rows)
         losses = self._network.loss_gradients(batch, self._loss, self._gradients, self._workspace)
         if self.steps_done == 0:
