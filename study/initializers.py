@@ -18,10 +18,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Initializer:
-    """One scheme: `draw(generator, fan_in, fan_out)`, its σ_w at a given width, its own biases' bound."""
+    """One scheme: `draw(generator, fan_in, fan_out)`, and its σ_w for a layer of that shape.
+
+    σ_w is the root of a pre-activation's variance under inputs of mean square 1.
+    """
 
     draw: Callable[[np.random.Generator, int, int], np.ndarray]
-    sigma_w: Callable[[int], float]
+    sigma_w: Callable[[int, int], float]
     uniform_bias: bool = False  # biases U(±1/√fan_in), as torch.nn.Linear draws them
 
 
@@ -63,39 +66,37 @@ def _orthogonal(generator: np.random.Generator, fan_in: int, fan_out: int) -> np
     return q if fan_in >= fan_out else q.T
 
 
-def _one(width: int) -> float:
-    return 1.0
+def _root_of(square: Callable[[int, int], float]) -> Callable[[int, int], float]:
+    return lambda fan_in, fan_out: math.sqrt(square(fan_in, fan_out))
 
 
-def _root_two(width: int) -> float:
-    return math.sqrt(2.0)
-
-
-_HE_NORMAL = Initializer(_normal(_he), _root_two)
-_XAVIER_NORMAL = Initializer(_normal(_xavier), _one)
+_ONE, _TWO = _root_of(lambda fan_in, fan_out: 1.0), _root_of(lambda fan_in, fan_out: 2.0)
+_GLOROT = _root_of(lambda fan_in, fan_out: 2.0 * fan_in / (fan_in + fan_out))
 
 INITIALIZERS: dict[str, Initializer] = {
-    "xavier": _XAVIER_NORMAL,
-    "xavier_normal": _XAVIER_NORMAL,
-    "xavier_uniform": Initializer(_uniform(_xavier), _one),
-    "he": _HE_NORMAL,
-    "he_normal": _HE_NORMAL,
-    "he_uniform": Initializer(_uniform(_he), _root_two),
-    "lecun": Initializer(_normal(_lecun), _one),
-    "orthogonal": Initializer(_orthogonal, _one),
+    "xavier": Initializer(_normal(_xavier), _GLOROT),
+    "xavier_normal": Initializer(_normal(_xavier), _GLOROT),
+    "xavier_uniform": Initializer(_uniform(_xavier), _GLOROT),
+    "he": Initializer(_normal(_he), _TWO),
+    "he_normal": Initializer(_normal(_he), _TWO),
+    "he_uniform": Initializer(_uniform(_he), _TWO),
+    "lecun": Initializer(_normal(_lecun), _ONE),
+    "orthogonal": Initializer(_orthogonal, _root_of(lambda fan_in, fan_out: min(1.0, fan_in / fan_out))),
     "torch_default": Initializer(
-        _uniform(_torch_default), lambda width: 1.0 / math.sqrt(3.0), uniform_bias=True
+        _uniform(_torch_default), lambda fan_in, fan_out: 1.0 / math.sqrt(3.0), uniform_bias=True
     ),
-    "small_normal": Initializer(_normal(lambda fan_in, fan_out: 0.01), lambda width: 0.01 * math.sqrt(width)),
+    "small_normal": Initializer(
+        _normal(lambda fan_in, fan_out: 0.01), lambda fan_in, fan_out: 0.01 * math.sqrt(fan_in)
+    ),
 }
 
 
-def sigma_w(init: str, width: int, weight_gain: float) -> float:
-    """σ_w of a square hidden layer: the scheme's own, times the gain."""
-    return INITIALIZERS[init].sigma_w(width) * weight_gain
+def sigma_w(init: str, width: int, weight_gain: float, *, fan_in: int | None = None) -> float:
+    """σ_w of a hidden layer, square unless it has another `fan_in`: the scheme's own, times the gain."""
+    return INITIALIZERS[init].sigma_w(width if fan_in is None else fan_in, width) * weight_gain
 
 
-def sigma_b(init: str, width: int, bias_std: float) -> float:
-    """σ_b of a square hidden layer: `bias_std` and the scheme's own biases together."""
-    own = 1.0 / (3.0 * width) if INITIALIZERS[init].uniform_bias else 0.0
+def sigma_b(init: str, width: int, bias_std: float, *, fan_in: int | None = None) -> float:
+    """σ_b of such a layer: `bias_std` and the scheme's own biases together."""
+    own = 1.0 / (3.0 * (width if fan_in is None else fan_in)) if INITIALIZERS[init].uniform_bias else 0.0
     return math.sqrt(bias_std**2 + own)

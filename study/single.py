@@ -45,15 +45,20 @@ def task_inputs(trial: Trial) -> Float[Tensor, "batch ..."]:
 
 
 def profile_rows(
-    trial: Trial, *, seeds: int = 1, input_std: float | None = 1.0, limits: Limits = DEFAULT_LIMITS
+    trial: Trial,
+    *,
+    seeds: int = 1,
+    first_seed: int = 0,
+    input_std: float | None = 1.0,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> list[Row]:
-    """A row for each of the seeds 0 … seeds − 1 of a network; with `input_std` None on its task's inputs."""
+    """A row for each of `seeds` seeds of a network; with `input_std` None on its task's inputs."""
     if input_std is None:
         inputs = task_inputs(trial)
     else:
         trial, inputs = replace(trial, task=None), gaussian_inputs(trial, input_std)
     profile = FAMILIES[trial.family].profile
-    trials = [replace(trial, seed=seed) for seed in range(seeds)]
+    trials = [replace(trial, seed=seed) for seed in range(first_seed, first_seed + seeds)]
     together = max(1, _PACK_BYTES // pack_memory([trial]))
     rows = []
     for start in range(0, seeds, together):
