@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import fields
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +15,16 @@ import torch
 from study.families import FAMILIES
 from study.initializers import sigma_b, sigma_w
 from study.propagation import Profile
+from study.records import COLUMNS, Role
 from study.regimes import DEFAULT_LIMITS, Limits, outcome
+from study.state import load_tensors, save_tensors
 from study.tasks import Data, batch_indices, task_named
-from study.training import Training, log_spaced_steps, train
+from study.training import PackInTraining, Training, log_spaced_steps
 from study.trial import PARAMETERS, Trial
 
 _LOSS_POINTS = 64
 _FINAL_LOSSES = 20
+_PROFILE, _TRAINING = "profile.npz", "training.npz"  # files of a saved experiment
 
 Row = dict[str, Any]
 
@@ -31,24 +37,121 @@ def results(
     A row depends on its trial alone, whichever others share the pack. The trials share a pack key; raises
     ValueError otherwise.
     """
-    if len({trial.pack_key() for trial in trials}) != 1:
-        raise ValueError(
-            f"a pack must hold trials of one pack key, but these {len(trials)} trials differ in it"
+    experiment = Experiment(trials, device=device, limits=limits)
+    experiment.advance(trials[0].steps)
+    return experiment.rows()
+
+
+class Experiment:
+    """A pack on its way to its rows: measured at initialisation, trained step by step, written down.
+
+    `save` keeps what was done so far and `load` goes on from it bit for bit, in another process too.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        *,
+        device: torch.device | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        if len({trial.pack_key() for trial in trials}) != 1:
+            raise ValueError(
+                f"a pack must hold trials of one pack key, but these {len(trials)} trials differ in it"
+            )
+        self._device = torch.device("cpu") if device is None else device
+        self._limits = limits
+        self._order = sorted(range(len(trials)), key=lambda place: -trials[place].depth)
+        self._trials = [trials[place] for place in self._order]
+        self._seconds = 0.0
+        self._profile: Profile | None = None
+        self._training: PackInTraining | None = None
+        self.finished = False
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps behind it."""
+        return 0 if self._training is None else self._training.steps_done
+
+    @cached_property
+    def _data(self) -> Data:
+        return task_named(self._trials[0].task).data(self._trials[0].depth)
+
+    def advance(self, steps: int) -> None:
+        """Trains up to `steps` more; measures the pack first if that is still to do."""
+        started = time.perf_counter()
+        self._measure()
+        wanted = min(self.steps_done + steps, self._trials[0].steps)
+        if self._trials[0].steps:
+            self._training = self._training or self._new_training()
+            self._training.advance(steps)
+        # Training stops early where every trial has diverged.
+        self.finished = self.steps_done < wanted or wanted == self._trials[0].steps
+        self._seconds += time.perf_counter() - started
+
+    def _measure(self) -> None:
+        """The pack's profile at initialisation, once."""
+        if self._profile is None:
+            first = self._trials[0]
+            batch = self._data.inputs[batch_indices(len(self._data.inputs), first.batch_size, 0)]
+            self._profile = FAMILIES[first.family].profile(self._trials, batch, device=self._device)
+
+    def _new_training(self) -> PackInTraining:
+        return PackInTraining(self._trials, self._data, device=self._device, limits=self._limits)
+
+    def rows(self) -> list[Row]:
+        """The row of each trial of a finished pack, in the order in which the trials were given."""
+        started = time.perf_counter()
+        rows = self._rows_so_far()
+        _add_training(rows, self._trials, self._training, self._data, self._limits)
+        return self._shared_out(rows, self._seconds + time.perf_counter() - started)
+
+    def failed_rows(self, reason: str) -> list[Row]:
+        """Rows that say why there is no more than what was measured before training."""
+        rows = self._rows_so_far()
+        for row in rows:
+            row |= _nulls("training") | {"outcome": "failed", "failure": reason}
+        return self._shared_out(rows, self._seconds)
+
+    def _rows_so_far(self) -> list[Row]:
+        rows = [settings(trial) for trial in self._trials]
+        if self._profile is None:
+            return [_nulls("initialisation") | row for row in rows]
+        add_initialisation(rows, self._profile)
+        return rows
+
+    def _shared_out(self, rows: list[Row], seconds: float) -> list[Row]:
+        """The rows in their trials' first order, each with its share of the time."""
+        per_layer = seconds / sum(trial.depth for trial in self._trials)
+        for row in rows:
+            row |= {"seconds": per_layer * row["depth"], "device": _device_name(self._device)}
+        return [row for _, row in sorted(zip(self._order, rows, strict=True), key=lambda pair: pair[0])]
+
+    def save(self, folder: Path) -> None:
+        """Writes what was done so far into a folder (.npz); every file is whole or absent."""
+        if self._profile is None:
+            return
+        values = {entry.name: getattr(self._profile, entry.name) for entry in fields(Profile)}
+        arrays = {name: torch.from_numpy(array) for name, array in values.items() if array is not None}
+        save_tensors(
+            folder / _PROFILE, arrays | {"seconds": torch.tensor(self._seconds, dtype=torch.float64)}
         )
-    device = torch.device("cpu") if device is None else device
-    started = time.perf_counter()
-    order = sorted(range(len(trials)), key=lambda place: -trials[place].depth)
-    deepest_first = [trials[place] for place in order]
-    data = task_named(trials[0].task).data(trials[0].depth)
-    first_batch = data.inputs[batch_indices(len(data.inputs), trials[0].batch_size, 0)]
-    rows = [settings(trial) for trial in deepest_first]
-    profile = FAMILIES[trials[0].family].profile
-    add_initialisation(rows, profile(deepest_first, first_batch, device=device))
-    _add_training(rows, deepest_first, data, device, limits)
-    per_layer = (time.perf_counter() - started) / sum(trial.depth for trial in trials)
-    for row in rows:
-        row |= {"seconds": per_layer * row["depth"], "device": _device_name(device)}
-    return [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
+        if self._training is not None:
+            self._training.save(folder / _TRAINING)
+
+    def load(self, folder: Path) -> None:
+        """Takes up what `save` left there for the same trials; raises ValueError where it cannot be read."""
+        if not (folder / _PROFILE).exists():
+            return
+        stored = {name: tensor.numpy() for name, tensor in load_tensors(folder / _PROFILE).items()}
+        try:
+            self._seconds = float(stored.pop("seconds"))
+            self._profile = Profile(**stored)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder / _PROFILE}: must be a saved profile, but {error}") from None
+        if (folder / _TRAINING).exists():
+            self._training = self._new_training()
+            self._training.load(folder / _TRAINING)
 
 
 def settings(trial: Trial) -> Row:
@@ -89,13 +192,13 @@ def add_initialisation(rows: list[Row], profile: Profile) -> None:
 
 
 def _add_training(
-    rows: list[Row], trials: Sequence[Trial], data: Data, device: torch.device, limits: Limits
+    rows: list[Row], trials: Sequence[Trial], pack: PackInTraining | None, data: Data, limits: Limits
 ) -> None:
-    if trials[0].steps == 0:
+    if pack is None:
         for row in rows:
-            row |= _training_row(None, 0, 0)
+            row |= _nulls("training")
         return
-    training = train(trials, data, device=device, limits=limits)
+    training = pack.training()
     final = np.nan_to_num(training.losses[-_FINAL_LOSSES:].mean(axis=0), nan=np.inf)
     labels = outcome(
         first_loss=training.losses[0],
@@ -110,17 +213,13 @@ def _add_training(
         row["outcome"] = labels[place]
 
 
-def _training_row(training: Training | None, place: int, weights: int) -> Row:
-    """The training columns of one trial; all null without training."""
-    if training is None:
-        names = (
-            "measured_steps measured_gradient_decades measured_gradient_profiles measured_forward_profiles "
-            "measured_weight_gradient_profiles "
-            "initial_loss final_loss final_accuracy outcome diverged_step diverged_layer clipped_fraction "
-            "gradient_norm_before gradient_norm_after clip_cosine update_profile loss_sign_changes losses "
-            "loss_steps failure"
-        )
-        return dict.fromkeys(names.split())
+def _nulls(role: Role) -> Row:
+    """The columns of a role, for a trial of which there is nothing to say."""
+    return {column.name: None for column in COLUMNS.values() if column.role == role}
+
+
+def _training_row(training: Training, place: int, weights: int) -> Row:
+    """The training columns of one trial."""
     diverged = training.diverged_step[place] >= 0
     losses = training.losses[:, place]
     losses = losses[: training.diverged_step[place] + 1] if diverged else losses

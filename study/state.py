@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,9 +31,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """What `save_tensors` wrote; raises ValueError where the file is no such thing."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             tensors = {name: torch.from_numpy(stored[name]) for name in stored.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: must be a saved state (.npz), but cannot be read: {error}") from None
     return {
         name.removeprefix(_BFLOAT16): tensor.view(torch.bfloat16) if name.startswith(_BFLOAT16) else tensor

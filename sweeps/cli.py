@@ -11,13 +11,12 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from sweeps import chain
-from sweeps.errors import UserError
+from sweeps.errors import FAILURE, INTERRUPTED, PREEMPTED, USER_ERROR, UserError
 
 if TYPE_CHECKING:
     from sweeps.ledger import Ledger
+    from sweeps.runs import State
     from sweeps.spec import Sweep
-
-_FAILURE, _USER_ERROR, _INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="gradatlas",
@@ -33,6 +32,7 @@ _err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Leave the report out.")]
+JsonOutput = Annotated[bool, typer.Option("--json-lines", help="Write an event a line, as JSON.")]
 
 
 def main() -> None:
@@ -41,13 +41,13 @@ def main() -> None:
         app()
     except UserError as error:
         _err.print(f"gradatlas: {error}")
-        sys.exit(_USER_ERROR)
+        sys.exit(USER_ERROR)
     except OverflowError as error:
         _err.print(f"gradatlas: a number is too large to compute with: {error}")
-        sys.exit(_USER_ERROR)
+        sys.exit(USER_ERROR)
     except OSError as error:
         _err.print(f"gradatlas: {error.filename or 'a file'}: {error.strerror}")
-        sys.exit(_FAILURE)
+        sys.exit(FAILURE)
 
 
 def _print_version(wanted: bool) -> None:
@@ -81,6 +81,7 @@ def run(
         bool, typer.Option("--dry-run", help="Say what would run, and start nothing.")
     ] = False,
     no_report: NoReport = False,
+    json_lines: JsonOutput = False,
 ) -> None:
     """Run a sweep on this machine and write its report."""
     from sweeps import runs as life
@@ -96,8 +97,9 @@ def run(
         _out.print(forecast(sweep, used), markup=False)
         return
     ledger = life.create_run(folder, sweep, spec, used)
-    _out.print(f"{sweep.trials} trials on {used} CPUs, into {folder}", markup=False)
-    _execute(ledger, sweep, used, report=not no_report)
+    if not json_lines:
+        _out.print(f"{sweep.trials} trials on {used} CPUs, into {folder}", markup=False)
+    _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines)
 
 
 @app.command()
@@ -105,6 +107,7 @@ def resume(
     run: RunArgument,
     cpus: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
     no_report: NoReport = False,
+    json_lines: JsonOutput = False,
 ) -> None:
     """Go on with a run that was stopped; a finished one is left as it is."""
     from sweeps import runs as life
@@ -114,42 +117,92 @@ def resume(
     sweep = life.sweep_of(ledger)
     if not ledger.pending_packs():
         planned = sum(ledger.pack_sizes().values())
-        _out.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
+        if json_lines:
+            _print_event("end", run=str(run), done=planned, planned=planned, stopped=None, code=0)
+        else:
+            _out.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
         return
-    _execute(ledger, sweep, life.usable_cpus(sweep, cpus), report=not no_report)
+    used = life.usable_cpus(sweep, cpus)
+    _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines)
 
 
-def _execute(ledger: Ledger, sweep: Sweep, cpus: int, *, report: bool) -> None:
+def _print_event(event: str, **values: Any) -> None:
+    from sweeps.display import event_line
+
+    print(event_line(event, **values), flush=True)
+
+
+def _execute(ledger: Ledger, sweep: Sweep, cpus: int, *, report: bool, json_lines: bool) -> None:
     """Runs what is pending, says how it ended, writes the report."""
     from sweeps import runs as life
-    from sweeps.display import Display
-    from sweeps.runner import run_packs
 
     with ledger.locked():
         before = life.state(ledger)
-        try:
-            with Display(before.planned, before.finished, ledger.pending_cost(), _out) as display:
-                failures = run_packs(ledger, sweep, cpus, display)
-        except KeyboardInterrupt:
-            done = life.state(ledger)
-            _err.print(
-                f"stopped: {done.finished} of {done.planned} trials are done and kept; "
-                f"go on with: gradatlas resume {ledger.folder}"
-            )
-            raise typer.Exit(_INTERRUPTED) from None
-        if report:
-            _write_report(ledger.folder, None)
-    after = life.state(ledger)
-    if not after.is_complete:
-        reason = f": {failures[0]}" if failures else ""
-        _err.print(
-            f"{after.planned - after.finished} of {after.planned} trials have no result{reason}; "
-            f"try again with: gradatlas resume {ledger.folder}"
-        )
-        raise typer.Exit(_FAILURE)
+        if json_lines:
+            told = {"done": before.finished, "planned": before.planned, "packs": before.packs}
+            _print_event("start", run=str(ledger.folder), **told, cpus=cpus)
+        stopped, failures = _run_watched(ledger, sweep, cpus, before, json_lines=json_lines)
+        after = life.state(ledger)
+        code = _exit_code(stopped, after)
+        if report and code in (0, FAILURE):
+            _write_report(ledger.folder, None, json_lines=json_lines)
+    if json_lines:
+        counts = {"done": after.finished, "planned": after.planned}
+        _print_event("end", run=str(ledger.folder), **counts, stopped=stopped, code=code)
+    if code:
+        _err.print(_ending(after, stopped, failures, ledger.folder))
+        raise typer.Exit(code)
 
 
-def _write_report(folder: Path, out: Path | None) -> None:
+def _run_watched(
+    ledger: Ledger, sweep: Sweep, cpus: int, before: State, *, json_lines: bool
+) -> tuple[str | None, tuple[str, ...]]:
+    """Why the run stopped before its end, if it did, and what failed."""
+    from functools import partial
+
+    from sweeps.display import Display, JsonLines
+    from sweeps.runner import run_packs
+
+    counts = before.planned, before.finished, ledger.pending_cost()
+    gpus = sweep.schedule.gpus_per_pack > 0
+    watched = (
+        JsonLines(*counts, partial(print, flush=True), gpus=gpus)
+        if json_lines
+        else Display(*counts, _out, gpus=gpus)
+    )
+    try:
+        with watched as watcher:
+            ended = run_packs(ledger, sweep, cpus, watcher)
+    except KeyboardInterrupt:
+        return "interrupted", ()
+    return ended.stopped, ended.failures
+
+
+def _exit_code(stopped: str | None, after: State) -> int:
+    if after.is_complete:
+        return 0
+    codes = {"interrupted": INTERRUPTED, "preempted": PREEMPTED, "out of time": PREEMPTED}
+    return codes.get(stopped or "", FAILURE)
+
+
+def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder: Path) -> str:
+    """How a run ended that is not complete, and the way on."""
+    done = f"{after.finished} of {after.planned} trials are done and kept"
+    words = {
+        "interrupted": "stopped",
+        "preempted": "preempted (SIGTERM)",
+        "out of time": "schedule.time_budget is spent",
+    }
+    if stopped in words:
+        return f"{words[stopped]}: {done}; go on with: gradatlas resume {folder}"
+    reason = f": {failures[-1]}" if failures else ""
+    return (
+        f"{after.planned - after.finished} of {after.planned} trials have no result{reason}; "
+        f"try again with: gradatlas resume {folder}"
+    )
+
+
+def _write_report(folder: Path, out: Path | None, *, json_lines: bool = False) -> None:
     import logging
 
     from analysis.report import write_report
@@ -172,7 +225,10 @@ def _write_report(folder: Path, out: Path | None) -> None:
         raise UserError(f"{place}: the report cannot be written: {error.strerror}") from None
     finally:
         logger.removeHandler(handler)
-    _out.print(f"report: {written}", markup=False)
+    if json_lines:
+        _print_event("report", file=str(written))
+    else:
+        _out.print(f"report: {written}", markup=False)
 
 
 @app.command()

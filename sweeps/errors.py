@@ -1,4 +1,6 @@
-"""Errors that are the user's to mend: one line, exit code 2."""
+"""Errors that are the user's to mend: one line, exit code 2; and the other exit codes."""
+
+FAILURE, USER_ERROR, PREEMPTED, INTERRUPTED = 1, 2, 75, 130  # 0: done
 
 
 class UserError(ValueError):

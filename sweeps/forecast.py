@@ -7,25 +7,28 @@ import time
 import torch
 
 from study.memory import pack_memory
-from sweeps.packing import cost, packs, planned_trials
+from sweeps.machine import RAY_BYTES, WORKER_BYTES, gpu_count, memory_of_pack
+from sweeps.packing import cost, packs, planned_trials, worker_count
 from sweeps.spec import Sweep
 
 # Measured over packs of 64 to 256 trials: the engine's share of the bare products' rate, and what a run
 # takes beside its packs.
 _ENGINE_SHARE = 0.5
 _START_SECONDS = 12.0
-_WORKER_BYTES, _RAY_BYTES = 0.5 * 2**30, 0.8 * 2**30
 
 
 def forecast(sweep: Sweep, cpus: int) -> str:
     """Rows, packs, memory and time as lines of text; the time is calibrated on this machine in 0.3 s."""
-    workers = max(1, cpus // sweep.schedule.cpus_per_pack)
+    schedule = sweep.schedule
+    workers = worker_count(schedule, cpus=cpus, gpus=gpu_count())
     planned = planned_trials(sweep)
-    cut = packs(planned, sweep.schedule, workers)
+    cut = packs(planned, schedule, workers, memory_of_pack(workers, gpus_per_pack=schedule.gpus_per_pack))
     largest = max(pack_memory([entry.trial for entry in pack]) for pack in cut)
     work = sum(cost(entry.trial) for entry in planned)
-    seconds = _START_SECONDS + work / (_products_per_second() * _ENGINE_SHARE * cpus)
-    memory = _RAY_BYTES + workers * (_WORKER_BYTES + largest)
+    seconds = _START_SECONDS + work / (
+        _products_per_second() * _ENGINE_SHARE * workers * schedule.cpus_per_pack
+    )
+    memory = RAY_BYTES + workers * (WORKER_BYTES + largest)
     sizes = sorted(len(pack) for pack in cut)
     return "\n".join(
         (

@@ -1,15 +1,17 @@
 """The ledger: what a run leaves on disk, and the only truth about it.
 
 A plan is written before a pack starts; a result file appears under its pack's name, whole or not at all.
-Whatever was killed when, the packs still to do are those of the plan without a readable result file.
+Whatever was killed when, the packs still to do are those of the plan without a readable result file. What is
+known of a pack before its result stands in `states/PACK`, and goes when the result is there.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from study.records import COLUMNS, SCHEMA_VERSION
 from study.trial import Trial
 from sweeps.errors import UserError
 from sweeps.packing import Planned, cost, pack_name, trial_of_row
+from sweeps.states import Journal, Piece, journal_bytes, read_journal
 
 _PLAN_ROLES = ("identity", "parameter")
 
@@ -42,7 +45,7 @@ def _polars_type(name: str) -> pl.DataType:
 
 
 class Ledger:
-    """A run folder: `sweep.toml`, `environment.json`, `data/`, `plans/`, `results/`, `report/`.
+    """A run folder: `sweep.toml`, `environment.json`, `data/`, `plans/`, `states/`, `results/`, `report/`.
 
     Where a task is a user's file, the tables name it relative to the folder ("data/wine.npz"), trials by
     its path.
@@ -52,7 +55,8 @@ class Ledger:
         self.folder = folder
         self.sweep_file = folder / "sweep.toml"
         self.environment_file = folder / "environment.json"
-        self.plans, self.results = folder / "plans", folder / "results"
+        self.plans, self.results, self.states = folder / "plans", folder / "results", folder / "states"
+        self._driver_file = self.states / "driver"
 
     @classmethod
     def opened(cls, folder: Path) -> Ledger:
@@ -97,6 +101,61 @@ class Ledger:
                 ) from None
             self.results.mkdir(exist_ok=True)
             yield
+
+    def write_order(self, driver: str, *, stop: bool = False) -> None:
+        """Tells workers whether to go on; those of a driver that died see another's name."""
+        self.states.mkdir(exist_ok=True)
+        _write_whole(self._driver_file, f"{driver} {'stop' if stop else 'go'}".encode(), lasting=False)
+
+    def order(self) -> tuple[str, str]:
+        """(driver, "go" or "stop"); empty where no run is going on."""
+        try:
+            driver, _, word = self._driver_file.read_text(encoding="utf-8").partition(" ")
+        except FileNotFoundError:
+            return "", ""
+        return driver, word
+
+    def clear_states(self) -> None:
+        """Removes what killed processes left: states of packs with a result, drafts, a dead driver's order.
+
+        Only for the process that holds the run.
+        """
+        self._driver_file.unlink(missing_ok=True)
+        for pack in self.finished_packs():
+            shutil.rmtree(self.states / pack, ignore_errors=True)
+        for folder in (self.results, self.states, self.plans):
+            for draft in folder.glob(".*.draft"):
+                draft.unlink(missing_ok=True)
+        with suppress(OSError):  # of packs that are still to do
+            self.states.rmdir()
+
+    def journal(self, pack: str, trials: int) -> Journal:
+        """What earlier workers of a pack left to say."""
+        return read_journal(self.states / pack / "journal.json", trials)
+
+    def write_journal(self, pack: str, journal: Journal) -> None:
+        """Writes it for the next worker."""
+        (self.states / pack).mkdir(parents=True, exist_ok=True)
+        _write_whole(self.states / pack / "journal.json", journal_bytes(journal), lasting=False)
+
+    def piece_folder(self, pack: str, piece: Piece) -> Path:
+        """Where the state of a pack's piece is kept while it is worked on."""
+        return self.states / pack / f"{piece[0]}-{piece[1]}"
+
+    def _piece_file(self, pack: str, piece: Piece) -> Path:
+        return self.states / pack / f"{piece[0]}-{piece[1]}.parquet"
+
+    def has_piece(self, pack: str, piece: Piece) -> bool:
+        """Whether the rows of a piece are written."""
+        return _is_whole(self._piece_file(pack, piece), "trial", "outcome")
+
+    def write_piece(self, pack: str, piece: Piece, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes the rows of a piece, until the pack is whole."""
+        _write_table(self._piece_file(pack, piece), pl.DataFrame(rows, schema(), orient="row"))
+
+    def piece_rows(self, pack: str, piece: Piece) -> list[dict[str, Any]]:
+        """The rows that `write_piece` wrote; without the identity, which comes from the plan."""
+        return pl.read_parquet(self._piece_file(pack, piece), glob=False).to_dicts()
 
     def write_sweep(self, sweep_toml: str) -> None:
         """Makes the folder a run: written last, so that a killed start leaves no run without a plan."""
@@ -153,11 +212,12 @@ class Ledger:
         return dict(sizes.iter_rows())
 
     def write_result(self, pack: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes a pack's results; the identity columns and the task's name come from the plan."""
+        """Writes a pack's results and removes its states; identity and task's name come from the plan."""
         identity = (*schema("identity"), "task")
         planned = [{name: row[name] for name in identity} for row in self.pack_rows(pack)]
         whole = [{**row, **who} for row, who in zip(rows, planned, strict=True)]
         _write_table(self.results / f"{pack}.parquet", pl.DataFrame(whole, schema(), orient="row"))
+        shutil.rmtree(self.states / pack, ignore_errors=True)
 
     def finished_packs(self) -> set[str]:
         """Packs that have a whole result file; a truncated one does not count."""
@@ -175,14 +235,18 @@ def _write_table(path: Path, frame: pl.DataFrame) -> None:
     _write_whole(path, sink.getvalue())
 
 
-def _write_whole(path: Path, content: Any) -> None:
-    """The file appears under its name with all its content, or not at all."""
+def _write_whole(path: Path, content: Any, *, lasting: bool = True) -> None:
+    """The file appears under its name with all its content, or not at all.
+
+    Lasting: a power cut cannot undo it, which takes the disk's time.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         with draft.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from study.activations import ACTIVATIONS
 from study.cells import CELLS
+from study.memory import pack_memory
 from study.randomness import trial_seeds
 from study.tasks import task_named
 from study.trial import PARAMETERS, RECURRENT, Trial, trial_of
@@ -17,10 +19,24 @@ from sweeps.errors import UserError
 from sweeps.search import SAMPLERS, distributions
 from sweeps.spec import Part, Schedule, Sweep
 
-# With 32 packs per worker the last ones to finish leave a worker idle for at most about 3 % of the run.
-_PACKS_PER_WORKER = 32
-# Below 16 trials the Python around the stacked operations shows; beyond 256 nothing is gained on a CPU.
-_SMALLEST, _LARGEST = 16, 256
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How large "auto" packs are: trials, and packs of each worker."""
+
+    packs_per_worker: int
+    tiny: int
+    small: int
+    largest: int
+
+
+# With 32 packs per worker the last ones to finish leave a worker idle for at most about 3 % of the run. Below
+# 16 trials the Python around the stacked operations shows; 4 are still better than a long tail. Beyond 256
+# nothing is gained on a CPU.
+_ON_CPU = _Sizes(packs_per_worker=32, tiny=4, small=16, largest=256)
+# A GPU takes as long for one small net as for hundreds: few packs, as large as its memory holds.
+_ON_GPU = _Sizes(packs_per_worker=8, tiny=64, small=256, largest=8192)
+_LONG = 3.0  # shares of a worker's packs that one pack may cost before it is cut at `tiny` trials
 
 
 @dataclass(frozen=True)
@@ -96,35 +112,62 @@ def cost(trial: Trial) -> float:
     return 3.0 * trial.batch_size * weights * (trial.steps + profile_steps)
 
 
-def packs(planned: Sequence[Planned], schedule: Schedule, workers: int) -> list[list[Planned]]:
+def worker_count(schedule: Schedule, *, cpus: int, gpus: int) -> int:
+    """Packs that run at a time; at least one."""
+    bounds = [cpus // schedule.cpus_per_pack]
+    if schedule.gpus_per_pack:
+        # Shares of a GPU do not add up across GPUs: at 0.4 a GPU holds two packs.
+        share = schedule.gpus_per_pack
+        bounds.append(gpus * int(1 / share + 1e-9) if share <= 1 else gpus // int(share))
+    if schedule.concurrency is not None:
+        bounds.append(schedule.concurrency)
+    return max(1, min(bounds))
+
+
+def packs(
+    planned: Sequence[Planned], schedule: Schedule, workers: int, memory: float = inf
+) -> list[list[Planned]]:
     """The trials in packs, the costliest pack first; inside a pack one pack key, deepest first.
 
-    Trials of like depth go together: a layer that only few trials of a pack have is a small product.
+    Trials of like depth go together: a layer that only few trials of a pack have is a small product. "auto"
+    packs take at most `memory` bytes each, as predicted, and leave no worker idle for long at the end.
     """
     groups: dict[tuple, list[Planned]] = {}
     for entry in sorted(planned, key=lambda entry: (-entry.trial.depth, entry.number)):
         groups.setdefault(entry.trial.pack_key(), []).append(entry)
     if schedule.pack_size == "auto":
-        share = sum(cost(entry.trial) for entry in planned) / (_PACKS_PER_WORKER * workers)
-        cut = [pack for group in groups.values() for pack in _cut_by_cost(group, share)]
+        sizes = _ON_GPU if schedule.gpus_per_pack else _ON_CPU
+        share = sum(cost(entry.trial) for entry in planned) / (sizes.packs_per_worker * workers)
+        by_cost = (pack for group in groups.values() for pack in _cut_by_cost(group, share, sizes))
+        cut = [part for pack in by_cost for part in _fitting(pack, memory)]
     else:
         size = schedule.pack_size
         cut = [group[at : at + size] for group in groups.values() for at in range(0, len(group), size)]
     return sorted(cut, key=lambda pack: -sum(cost(entry.trial) for entry in pack))
 
 
-def _cut_by_cost(group: Sequence[Planned], share: float) -> Iterable[list[Planned]]:
+def _cut_by_cost(group: Sequence[Planned], share: float, sizes: _Sizes) -> Iterator[list[Planned]]:
     pack: list[Planned] = []
     spent = 0.0
     for entry in group:
-        full = spent >= share and len(pack) >= _SMALLEST
-        if full or len(pack) == _LARGEST:
+        enough = sizes.tiny if spent >= _LONG * share else sizes.small
+        if (spent >= share and len(pack) >= enough) or len(pack) == sizes.largest:
             yield pack
             pack, spent = [], 0.0
         pack.append(entry)
         spent += cost(entry.trial)
     if pack:
         yield pack
+
+
+def _fitting(pack: list[Planned], memory: float) -> Iterator[list[Planned]]:
+    """The pack, halved until each part is predicted to fit; a lone trial is tried whatever it takes."""
+    if len(pack) == 1 or pack_memory([entry.trial for entry in pack]) <= memory:
+        yield pack
+        return
+    middle = len(pack) // 2
+    for half in (pack[:middle], pack[middle:]):
+        yield from _fitting(half, memory)
 
 
 def pack_name(number: int) -> str:

@@ -11,12 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
-import torch
 
 from sweeps.environment import environment
 from sweeps.errors import UserError
 from sweeps.ledger import Ledger, schema
-from sweeps.packing import packs, planned_trials
+from sweeps.machine import gpu_count, memory_of_pack
+from sweeps.packing import packs, planned_trials, worker_count
 from sweeps.spec import Sweep, dump_sweep, load_sweep
 from sweeps.task_files import npz_bytes, stored_names
 
@@ -45,7 +45,7 @@ def available_cpus() -> int:
 def usable_cpus(sweep: Sweep, asked: int | None) -> int:
     """CPUs for the local Ray; raises UserError where a pack fits on no worker and Ray would wait for ever."""
     cpus = asked or sweep.schedule.cpus or available_cpus()
-    gpus = torch.cuda.device_count()
+    gpus = gpu_count()
     if sweep.schedule.cpus_per_pack > cpus:
         raise UserError(
             f"schedule.cpus_per_pack: must be <= the {cpus} CPUs of the run, but got "
@@ -73,7 +73,10 @@ def run_folder(sweep: Sweep, spec: Path, *, runs: Path | None, name: str | None)
 
 def create_run(folder: Path, sweep: Sweep, spec: str, cpus: int) -> Ledger:
     """The folder of a new run, its plan written; nothing is left behind where that fails."""
-    planned = packs(planned_trials(sweep), sweep.schedule, max(1, cpus // sweep.schedule.cpus_per_pack))
+    schedule = sweep.schedule
+    workers = worker_count(schedule, cpus=cpus, gpus=gpu_count())
+    memory = memory_of_pack(workers, gpus_per_pack=schedule.gpus_per_pack)
+    planned = packs(planned_trials(sweep), schedule, workers, memory)
     stored = stored_names(sweep.document)
     copies = {name: npz_bytes(Path(original)) for original, name in stored.items()}
     toml = dump_sweep(sweep, folder.name, stored)

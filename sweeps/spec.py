@@ -35,6 +35,19 @@ class _Table(pydantic.BaseModel):
     )
 
 
+_DURATION = re.compile(r"(?:([\d.]+) ?h)? ?(?:([\d.]+) ?m(?:in)?)? ?(?:([\d.]+) ?s)?")
+
+
+def _seconds(text: str) -> float:
+    """Seconds of a duration such as "2h 30m", "45 min" or "90s"."""
+    found = _DURATION.fullmatch(text.strip())
+    try:
+        hours, minutes, seconds = (float(number or 0) for number in found.groups())  # type: ignore[union-attr]
+    except (AttributeError, ValueError):
+        raise ValueError('must be seconds or a duration such as "2h 30m"') from None
+    return 3600 * hours + 60 * minutes + seconds
+
+
 class Search(_Table):
     """[search]: which points are tried."""
 
@@ -55,7 +68,18 @@ class Schedule(_Table):
     gpus_per_pack: float = pydantic.Field(
         0.0, ge=0, description="GPUs, or the share of one, that a pack asks for"
     )
-    max_failures: int = pydantic.Field(2, ge=0, description="times that a failed pack is started again")
+    max_failures: int = pydantic.Field(
+        2, ge=0, description="times that what failed for no reason of its own is tried again"
+    )
+    save_interval: float = pydantic.Field(
+        60.0, ge=0, description="seconds between two saves of a pack's state"
+    )
+    time_budget: float | None = pydantic.Field(
+        None, gt=0, description='seconds, or "2h 30m": after it no pack starts and those in hand are saved'
+    )
+    concurrency: int | None = pydantic.Field(
+        None, ge=1, description="most packs at a time; default: as many as the CPUs and GPUs hold"
+    )
     cpus: int | None = pydantic.Field(None, ge=1, description="CPUs that the local Ray may use; default: all")
 
     @pydantic.field_validator("pack_size")
@@ -64,6 +88,18 @@ class Schedule(_Table):
         if isinstance(value, int) and value < 1:
             raise ValueError('must be "auto" or a whole number >= 1')
         return value
+
+    @pydantic.field_validator("gpus_per_pack")
+    @classmethod
+    def _whole_beyond_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError("must be a share of one GPU or a whole number")
+        return value
+
+    @pydantic.field_validator("time_budget", mode="before")
+    @classmethod
+    def _in_seconds(cls, value: Any) -> Any:
+        return _seconds(value) if isinstance(value, str) else value
 
 
 class Storage(_Table):
@@ -325,7 +361,9 @@ def _parsed_table(model: type[_Table], value: Any, source: str, name: str) -> _T
 
 def _with_floats(model: type[_Table], table: Mapping[str, Any]) -> dict[str, Any]:
     """Whole numbers where a float is asked for: strict mode keeps "3" and true out, but 3 is a number."""
-    wants_float = {name for name, info in model.model_fields.items() if info.annotation is float}
+    wants_float = {
+        name for name, info in model.model_fields.items() if info.annotation in (float, float | None)
+    }
     return {
         key: float(value) if key in wants_float and type(value) is int and abs(value) < 2**63 else value
         for key, value in table.items()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,23 @@ import numpy as np
 import torch
 from ray import tune
 
-from study.experiment import results
 from study.regimes import Limits, regime
 from sweeps.ledger import Ledger
+from sweeps.pack_run import PackRun
 from sweeps.packing import cost
+
+_REPORT_SECONDS = 5.0  # between two reports of a pack's progress; one costs the driver 3 ms
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what would stop every other pack too
 
 
 class PackTrainable(tune.Trainable):
-    """Config: `run` (folder), `pack` (name), `limits`, `threads`, `gpus`; reports counts alone."""
+    """Config: `run` (folder), `pack` (name), `driver` (whose orders count), `limits`, `threads`, `gpus`,
+    `save_interval`, `max_failures`. Reports counts alone.
+
+    A report has `pack`, `trials`, `cost`, `progress` (share of the cost) and `done`. The last one has
+    `regimes` and `outcomes` (counts) and `failed` (reasons), or `left` (stopped by order), or `failure` (why
+    nothing was written) and `no_room`.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         """One torch thread per CPU asked for; no autograd, the engine has its own backward passes."""
@@ -25,25 +37,58 @@ class PackTrainable(tune.Trainable):
         torch.set_grad_enabled(False)
         # Ray leaves GPUs visible to workers that asked for none, so what was asked for decides.
         self._device = torch.device("cuda" if config["gpus"] else "cpu")
+        self._run: PackRun | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The actor goes on with another pack."""
-        self.config = new_config
+        self.config, self._run = new_config, None
         return True
 
     def step(self) -> dict[str, Any]:
-        """Runs the whole pack."""
-        ledger, pack = Ledger(Path(self.config["run"])), self.config["pack"]
-        limits = Limits(**self.config["limits"])
-        trials = ledger.pack_trials(pack)
-        rows = results(trials, device=self._device, limits=limits)
-        ledger.write_result(pack, rows)
+        """Works on the pack until it is done, the driver says stop, or a report is due."""
+        report = {"pack": self.config["pack"], "trials": 0, "cost": 0.0, "progress": 0.0, "done": True}
+        try:
+            return report | self._work(Ledger(Path(self.config["run"])))
+        except OSError as error:
+            if self._run is not None:
+                with suppress(OSError):  # the disk may be full for this too
+                    self._run.leave()
+            return report | {"failure": str(error), "no_room": error.errno in _NO_ROOM}
+
+    def _work(self, ledger: Ledger) -> dict[str, Any]:
+        due = time.monotonic() + _REPORT_SECONDS
+        while (order := ledger.order()) == (self.config["driver"], "go"):
+            run = self._run = self._run or self._opened(ledger)
+            run.keep()
+            if run.rows is not None:
+                return self._summary(run) | {"done": True}
+            if time.monotonic() >= due:
+                return self._size(run) | {"done": False}
+            run.advance()
+        if self._run is not None and order[0] == self.config["driver"]:  # else another driver's worker has it
+            self._run.leave()
+        return {"left": True}
+
+    def _opened(self, ledger: Ledger) -> PackRun:
+        return PackRun(
+            ledger,
+            self.config["pack"],
+            driver=self.config["driver"],
+            device=self._device,
+            limits=Limits(**self.config["limits"]),
+            save_interval=self.config["save_interval"],
+            max_failures=self.config["max_failures"],
+        )
+
+    def _size(self, run: PackRun) -> dict[str, Any]:
+        return {"trials": len(run.trials), "cost": sum(map(cost, run.trials)), "progress": run.progress}
+
+    def _summary(self, run: PackRun) -> dict[str, Any]:
+        rows = run.rows or []
         decades = np.array([row["gradient_decades"] for row in rows], dtype=float)
-        return {
-            "done": True,
-            "pack": pack,
-            "trials": len(rows),
-            "cost": sum(map(cost, trials)),
-            "regimes": dict(Counter(str(label) for label in regime(decades, limits))),
-            "outcomes": dict(Counter(str(row["outcome"]) for row in rows)),
+        labels = regime(decades, Limits(**self.config["limits"]))
+        return self._size(run) | {
+            "regimes": dict(Counter(str(label) for label in labels if label is not None)),
+            "outcomes": dict(Counter(str(row["outcome"]) for row in rows if row["outcome"] is not None)),
+            "failed": [row["failure"] for row in rows if row["failure"] is not None][:1],
         }
