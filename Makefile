@@ -3,13 +3,21 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test lint format install bench gallery clean
+.PHONY: quickstart test test-cluster faults lint format install bench gallery clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/gradatlas run quickstart
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# Runs on a real Ray that are killed, starved and resumed, one fault each (also part of `make test`).
+test-cluster: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m cluster --durations=5
+
+# One run whose driver is killed 20 times at random moments, and every row of it.
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.cluster.faults --kills 20
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

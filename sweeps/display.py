@@ -19,6 +19,7 @@ from sweeps.machine import CpuUse, gpu_share
 
 _LINE_INTERVAL = 30.0  # seconds between two lines of a log
 _USE_INTERVAL = 2.0  # seconds over which the use of the machine is taken
+_RESTARTED = "its worker died; the pack goes on where it was saved"
 _COLORS = {
     "vanishing": "blue",
     "stable": "green",
@@ -104,6 +105,9 @@ class Watcher(Protocol):
     def reported(self, report: dict[str, Any]) -> None:
         """A pack says how far it is, or that it is done."""
 
+    def restarted(self, pack: str) -> None:
+        """A pack's worker died."""
+
     def tick(self) -> None:
         """Time has passed."""
 
@@ -170,6 +174,12 @@ class Display:
         self._tally.reported(report)
         self._bar.update(self._task, completed=self._tally.done, pace=self._tally.pace())
 
+    def restarted(self, pack: str) -> None:
+        """A pack's worker died."""
+        self._tally.failures.append(f"{pack}: {_RESTARTED}")
+        if self._live is None:
+            self._console.print(f"{pack}: {_RESTARTED}", highlight=False, markup=False)
+
     def tick(self) -> None:
         """Shows what changed; a log gets a line when it is time."""
         measured = self._use.measure()
@@ -230,6 +240,10 @@ class JsonLines:
             self._write(event_line("pack", pack=pack, done=self._tally.done, **told))
         for reason in [*report.get("failed", ()), *([report["failure"]] if "failure" in report else [])]:
             self._write(event_line("failure", pack=pack, reason=reason))
+
+    def restarted(self, pack: str) -> None:
+        """A pack's worker died."""
+        self._write(event_line("restart", pack=pack, reason=_RESTARTED))
 
     def tick(self) -> None:
         """A line when it is time."""

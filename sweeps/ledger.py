@@ -102,25 +102,28 @@ class Ledger:
             self.results.mkdir(exist_ok=True)
             yield
 
-    def write_order(self, driver: str, *, stop: bool = False) -> None:
-        """Tells workers whether to go on; those of a driver that died see another's name."""
+    def write_driver(self, driver: str) -> None:
+        """Tells workers whose they are; those of a driver that died see another's name."""
         self.states.mkdir(exist_ok=True)
-        _write_whole(self._driver_file, f"{driver} {'stop' if stop else 'go'}".encode(), lasting=False)
+        _write_whole(self._driver_file, driver.encode(), lasting=False)
 
-    def order(self) -> tuple[str, str]:
-        """(driver, "go" or "stop"); empty where no run is going on."""
+    def remove_driver(self) -> None:
+        """Tells workers to stop; for that there is room on a full disk too."""
+        self._driver_file.unlink(missing_ok=True)
+
+    def driver(self) -> str | None:
+        """Whose workers may go on; None if nobody's."""
         try:
-            driver, _, word = self._driver_file.read_text(encoding="utf-8").partition(" ")
+            return self._driver_file.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return "", ""
-        return driver, word
+            return None
 
     def clear_states(self) -> None:
-        """Removes what killed processes left: states of packs with a result, drafts, a dead driver's order.
+        """Removes what killed processes left: states of packs with a result, drafts, a dead driver's name.
 
         Only for the process that holds the run.
         """
-        self._driver_file.unlink(missing_ok=True)
+        self.remove_driver()
         for pack in self.finished_packs():
             shutil.rmtree(self.states / pack, ignore_errors=True)
         for folder in (self.results, self.states, self.plans):

@@ -94,8 +94,8 @@ class Ended:
 class Stop:
     """Whether a run ends before its plan does, and why; the first reason stands."""
 
-    def __init__(self, ledger: Ledger, driver: str, seconds: float | None) -> None:
-        self._ledger, self._driver = ledger, driver
+    def __init__(self, ledger: Ledger, seconds: float | None) -> None:
+        self._ledger = ledger
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._told = False
         self.reason: Reason | None = None
@@ -110,7 +110,7 @@ class Stop:
             self.request("out of time")
         if self.reason is not None and not self._told:
             self._told = True
-            self._ledger.write_order(self._driver, stop=True)
+            self._ledger.remove_driver()
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -169,13 +169,15 @@ class _Reporter(Callback):
         self._watcher: Watcher | None = watcher
         self._stop, self._patience = stop, patience
         self._deaths = 0  # of workers, in a row
+        self._started = False
         self._looked = time.monotonic()
         self.failures: list[str] = []
 
     def on_trial_start(self, *unused: Any, **info: Any) -> None:
         """The first worker is there."""
-        if self._watcher is not None and info["iteration"] <= 1:
+        if self._watcher is not None and not self._started:
             self._watcher.started()
+        self._started = True
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
         """A pack is so far, or done."""
@@ -187,9 +189,11 @@ class _Reporter(Callback):
         if self._watcher is not None:
             self._watcher.reported(result)
 
-    def on_trial_recover(self, *unused: Any, **info: Any) -> None:
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A worker died, and its pack is started again: not for ever where none lives to report."""
         self._deaths += 1
+        if self._watcher is not None:
+            self._watcher.restarted(trial.config["pack"])
         if self._deaths > self._patience:
             self.failures.append(f"{self._deaths} workers in a row died before they reported anything")
             self._stop.request("dying workers")
@@ -215,7 +219,7 @@ def run_packs(ledger: Ledger, sweep: Sweep, cpus: int, watcher: Watcher) -> Ende
     The caller holds the run. Raises UserError where Ray can never run a pack.
     """
     driver = uuid4().hex
-    stop = Stop(ledger, driver, sweep.schedule.time_budget)
+    stop = Stop(ledger, sweep.schedule.time_budget)
     failures: list[str] = []
     ledger.clear_states()
     try:
@@ -223,7 +227,7 @@ def run_packs(ledger: Ledger, sweep: Sweep, cpus: int, watcher: Watcher) -> Ende
             pending = ledger.pending_packs()
             if not pending or stop.reason:
                 break
-            ledger.write_order(driver)
+            ledger.write_driver(driver)
             failures = _run_on_ray(_configs(ledger, sweep, driver, pending), sweep, cpus, watcher, stop)
     finally:
         ledger.clear_states()
@@ -259,6 +263,7 @@ def _run_on_ray(
             object_store_memory=_OBJECT_STORE,
             _node_ip_address="127.0.0.1",
         )
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it logs a traceback for each dead worker
         reject_unschedulable(sweep.schedule, ray.cluster_resources())
         workers = worker_count(sweep.schedule, cpus=cpus, gpus=int(ray.cluster_resources().get("GPU", 0)))
         reporter = _Reporter(watcher, stop, patience=10 + 2 * workers)

@@ -57,7 +57,7 @@ class PackTrainable(tune.Trainable):
 
     def _work(self, ledger: Ledger) -> dict[str, Any]:
         due = time.monotonic() + _REPORT_SECONDS
-        while (order := ledger.order()) == (self.config["driver"], "go"):
+        while (driver := ledger.driver()) == self.config["driver"]:
             run = self._run = self._run or self._opened(ledger)
             run.keep()
             if run.rows is not None:
@@ -65,7 +65,7 @@ class PackTrainable(tune.Trainable):
             if time.monotonic() >= due:
                 return self._size(run) | {"done": False}
             run.advance()
-        if self._run is not None and order[0] == self.config["driver"]:  # else another driver's worker has it
+        if self._run is not None and driver is None:  # else the pack is another driver's now
             self._run.leave()
         return {"left": True}
 

@@ -262,10 +262,10 @@ def test_states_of_finished_packs_and_drafts_are_cleared_and_others_kept(planned
     for name in (PACK, "pack-000001"):
         (planned_run.states / name / "0-5").mkdir(parents=True)
     (planned_run.results / ".pack-000001.parquet.1.draft").write_bytes(b"PAR1")
-    planned_run.write_order("a")
-    assert planned_run.order() == ("a", "go")
+    planned_run.write_driver("a")
+    assert planned_run.driver() == "a"
     planned_run.clear_states()
-    assert planned_run.order() == ("", "")
+    assert planned_run.driver() is None
     assert [path.name for path in planned_run.states.iterdir()] == ["pack-000001"]
     assert [path.name for path in planned_run.results.iterdir()] == [f"{PACK}.parquet"]
 

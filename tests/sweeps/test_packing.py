@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import tomllib
 
+import pytest
+
+from study.memory import pack_memory
 from study.randomness import trial_seeds
-from sweeps.packing import cost, packs, planned_trials
-from sweeps.spec import parse_sweep
+from sweeps.packing import cost, packs, planned_trials, worker_count
+from sweeps.runs import preset_files
+from sweeps.spec import Schedule, load_sweep, parse_sweep
 
 TEXT = """
 [scientific]
@@ -60,16 +64,53 @@ def test_packs_hold_every_trial_once_share_a_key_and_go_costliest_first():
     assert costs == sorted(costs, reverse=True)
 
 
-def test_auto_packs_leave_no_long_tail():
-    sweep = _sweep()
+def _idle_share(costs: list[float], workers: int) -> float:
+    """Of the workers' time until the last one ends, each pack going to the worker that is free first."""
+    finish = [0.0] * workers
+    for pack in costs:
+        finish[finish.index(min(finish))] += pack
+    return 1 - sum(costs) / (workers * max(finish))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 8, 16, 32, 64])
+@pytest.mark.parametrize("name", ["", *preset_files()])
+def test_auto_packs_leave_no_long_tail(name, workers):
+    sweep = load_sweep(preset_files()[name]) if name else _sweep()
+    cut = packs(planned_trials(sweep), sweep.schedule, workers)
+    assert _idle_share([sum(cost(entry.trial) for entry in pack) for pack in cut], workers) <= 0.1
+
+
+def test_auto_packs_fit_the_memory():
+    sweep = _sweep(TEXT.replace("width = 16", "width = 128"))
     planned = planned_trials(sweep)
-    total = sum(cost(entry.trial) for entry in planned)
-    for workers in (1, 2, 4):
-        costs = [sum(cost(e.trial) for e in pack) for pack in packs(planned, sweep.schedule, workers)]
-        finish = [0.0] * workers
-        for pack in costs:  # each pack goes to the worker that is free first
-            finish[finish.index(min(finish))] += pack
-        assert max(finish) <= 1.1 * total / workers
+    ample = packs(planned, sweep.schedule, 1)
+    assert max(pack_memory([entry.trial for entry in pack]) for pack in ample) > 100 * 2**20
+    tight = packs(planned, sweep.schedule, 1, 100 * 2**20)
+    assert sorted(entry.number for pack in tight for entry in pack) == list(range(1200))
+    assert max(pack_memory([entry.trial for entry in pack]) for pack in tight) <= 100 * 2**20
+
+
+def test_a_trial_that_fits_nowhere_is_tried_alone():
+    sweep = _sweep()
+    assert {len(pack) for pack in packs(planned_trials(sweep), sweep.schedule, 1, 1.0)} == {1}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "cpus", "gpus", "workers"),
+    [
+        ({}, 8, 0, 8),
+        ({"cpus_per_pack": 3}, 8, 0, 2),
+        ({"concurrency": 2}, 8, 0, 2),
+        ({"gpus_per_pack": 0.25}, 16, 2, 8),
+        ({"gpus_per_pack": 0.4}, 16, 2, 4),
+        ({"gpus_per_pack": 0.1}, 16, 1, 10),
+        ({"gpus_per_pack": 2.0}, 16, 5, 2),
+        ({"gpus_per_pack": 0.25}, 3, 2, 3),
+        ({"cpus_per_pack": 4}, 2, 0, 1),
+    ],
+)
+def test_as_many_packs_run_as_cpus_gpus_and_the_schedule_allow(schedule, cpus, gpus, workers):
+    assert worker_count(Schedule(**schedule), cpus=cpus, gpus=gpus) == workers
 
 
 def test_a_pack_size_is_kept():

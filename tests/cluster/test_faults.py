@@ -1,0 +1,249 @@
+"""Whatever is killed when: every planned trial has one row in the end, equal to an undisturbed run's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from study.experiment import results
+from sweeps.ledger import Ledger
+from sweeps.runs import create_run
+from sweeps.spec import parse_sweep
+from tests.cluster.faults import (
+    Command,
+    assert_undisturbed,
+    expected_rows,
+    resumed,
+    rows,
+    started,
+    states,
+    sweep_text,
+    wait_until,
+)
+
+pytestmark = pytest.mark.cluster
+
+TEXT = sweep_text()
+PATCHES = str(Path(__file__).parent / "patches")
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    """The rows of the sweep when nothing disturbs it."""
+    return expected_rows(TEXT, tmp_path_factory.mktemp("expected") / "run")
+
+
+def _results(run: Path) -> list[Path]:
+    return list((run / "results").glob("*.parquet"))
+
+
+def _in_the_middle(run: Path) -> None:
+    """Returns when packs are done and others are saved half-way."""
+    wait_until(lambda: len(_results(run)) >= 2 and states(run), "packs in hand")
+
+
+def _fault(name: str, **more: str) -> dict[str, str]:
+    """The environment in which the processes of a run have a fault."""
+    path = os.pathsep.join(filter(None, (PATCHES, os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": path, "FAULT": name, **more}
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "random"])
+def test_a_driver_that_is_killed_three_times(tmp_path, sampler, expected):
+    text = sweep_text(sampler=sampler)
+    if sampler != "qmc":
+        expected = expected_rows(text, tmp_path / "expected")
+    run = tmp_path / "run"
+    chance = np.random.Generator(np.random.Philox(1))
+    with started(text, tmp_path) as command:
+        for kill in range(3):
+            seen = len(_results(run))
+            wait_until(lambda seen=seen: len(_results(run)) > seen and states(run), "a pack more")
+            moment = time.monotonic() + chance.uniform(0.0, 1.0)
+            wait_until(lambda moment=moment: time.monotonic() > moment, "the moment")
+            assert command.process.poll() is None
+            command.process.kill()
+            command.ended()
+            if kill < 2:
+                command.process = Command("resume", run, "--no-report").process
+    assert len(_results(run)) < 8
+    code, _, err = resumed(run)
+    assert code == 0, err
+    assert_undisturbed(run, expected)
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_pack(tmp_path, expected):
+    run = tmp_path / "run"
+    with started(TEXT, tmp_path) as command:
+        _in_the_middle(run)
+        os.kill(command.workers()[0], signal.SIGKILL)
+        code, _, err = command.ended()
+    assert (code, err) == (0, "")
+    assert_undisturbed(run, expected)
+
+
+def test_rays_node_that_is_killed(tmp_path, expected):
+    run = tmp_path / "run"
+    with started(TEXT, tmp_path) as command:
+        _in_the_middle(run)
+        os.kill(command.descendants("raylet/raylet ")[0], signal.SIGKILL)
+        command.ended()
+    code, _, err = resumed(run)
+    assert code == 0, err
+    assert_undisturbed(run, expected)
+
+
+@pytest.mark.parametrize(
+    ("stop", "everyone", "code"),
+    [
+        (signal.SIGTERM, False, 75),
+        (signal.SIGTERM, True, 75),  # as a batch system does to all processes of a job
+        (signal.SIGINT, True, 130),  # as a terminal does
+    ],
+)
+def test_a_run_that_is_told_to_stop_saves_its_packs(tmp_path, expected, stop, everyone, code):
+    run = tmp_path / "run"
+    with started(TEXT, tmp_path) as command:
+        _in_the_middle(run)
+        (os.killpg if everyone else os.kill)(command.process.pid, stop)
+        ended, _, err = command.ended()
+    assert ended == code, err
+    assert f"go on with: gradatlas resume {run}" in err.strip().splitlines()[-1]
+    assert "Traceback" not in err
+    pending = Ledger(run).pending_packs()
+    in_hand = [pack for pack in pending if (run / "states" / pack).exists()]
+    assert len(in_hand) == 2
+    assert not any(Ledger(run).journal(pack, 8).in_hand for pack in in_hand)
+    code, _, err = resumed(run)
+    assert code == 0, err
+    assert_undisturbed(run, expected)
+
+
+def test_a_time_budget_ends_a_run_in_order(tmp_path, expected):
+    text = TEXT + "time_budget = 0.5\n"  # spent while Ray starts
+    run = tmp_path / "run"
+    with started(text, tmp_path) as command:
+        code, _, err = command.ended()
+    assert code == 75
+    assert "schedule.time_budget is spent: 0 of 64 trials are done" in err
+    document = (run / "sweep.toml").read_text()
+    (run / "sweep.toml").write_text(document.replace("time_budget = 0.5", "time_budget = 600.0"))
+    code, _, err = resumed(run)
+    assert code == 0, err
+    assert_undisturbed(run, expected)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mount.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mount.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(small_disk, tmp_path, expected):
+    run, filler = small_disk / "run", small_disk / "filler"
+    with started(TEXT, small_disk) as command:
+        wait_until(lambda: _results(run), "a result")
+        with pytest.raises(OSError, match="No space left"):
+            _fill(filler)
+        code, _, err = command.ended()
+    assert code == 1
+    assert "No space left on device" in err
+    assert f"try again with: gradatlas resume {run}" in err
+    filler.unlink()
+    code, _, err = resumed(run)
+    assert code == 0, err
+    assert_undisturbed(run, expected)
+
+
+def test_results_that_are_cut_short_or_gone_are_run_again(tmp_path, expected):
+    ledger = create_run(
+        tmp_path / "run", parse_sweep(tomllib.loads(TEXT), "sweep.toml"), "sweep.toml", cpus=2
+    )
+    for pack in ledger.pending_packs()[:4]:
+        ledger.write_result(pack, results(ledger.pack_trials(pack)))
+    first, second, third, _ = sorted(_results(ledger.folder))
+    first.write_bytes(first.read_bytes()[:500])
+    second.write_bytes(b"")
+    third.unlink()
+    code, _, err = resumed(ledger.folder)
+    assert code == 0, err
+    assert_undisturbed(ledger.folder, expected)
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, expected):
+    run, yesterday = tmp_path / "run", tmp_path / "yesterday"
+    fault = _fault("jumping clock", FAULT_FILE=str(yesterday))
+    with started(TEXT, tmp_path, **fault) as command:
+        _in_the_middle(run)
+        yesterday.touch()
+        seen = len(_results(run))
+        wait_until(lambda: len(_results(run)) > seen and states(run), "a pack more")
+        command.process.kill()
+        command.ended()
+    for path in states(run):
+        os.utime(path, (2**32, 2**32))  # saved in 2106
+    code, _, err = resumed(run, **fault)
+    assert code == 0, err
+    assert_undisturbed(run, expected)
+
+
+def test_trials_that_break_the_engine_are_failed_rows_and_the_others_count(tmp_path, expected):
+    run = tmp_path / "run"
+    broken = tuple(expected.filter(pl.col("learning_rate") > 50)["trial"].to_list())
+    assert broken
+    with started(TEXT, tmp_path, **_fault("broken trial")) as command:
+        code, out, err = command.ended()
+    assert (code, err) == (0, "")
+    assert f"{len(broken)} failed" in out
+    assert_undisturbed(run, expected, but=broken)
+    failed = rows(run).filter(pl.col("outcome") == "failed")
+    assert tuple(failed["trial"].to_list()) == broken
+    assert set(failed["failure"]) == {"ArithmeticError: no such learning rate"}
+    whole = failed["gradient_decades"].to_list()
+    assert whole == expected.filter(pl.col("trial").is_in(broken))["gradient_decades"].to_list()
+
+
+def test_workers_that_the_system_kills_for_memory_train_their_packs_in_parts(tmp_path, expected):
+    text = TEXT.replace("points = 64", "points = 16")
+    run = tmp_path / "run"
+    with started(text, tmp_path, **_fault("killed for memory")) as command:
+        code, _, err = command.ended()
+    assert (code, err) == (0, "")
+    assert_undisturbed(run, expected_rows(text, tmp_path / "expected"))
+
+
+def test_json_lines_are_all_that_is_written(tmp_path):
+    import json
+
+    text = TEXT.replace("points = 64", "points = 16").replace("steps = 400", "steps = 3")
+    with started(text, tmp_path, "--json-lines") as command:
+        code, out, err = command.ended()
+    assert (code, err) == (0, "")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events][:2] == ["start", "workers"]
+    assert sum(event["trials"] for event in events if event["event"] == "pack") == 16
+    last = {"event": "end", "run": str(tmp_path / "run"), "done": 16, "planned": 16, "stopped": None}
+    assert events[-1] == last | {"code": 0}

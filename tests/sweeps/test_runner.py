@@ -1,0 +1,70 @@
+"""What the runner decides without a Ray: requests that never fit, and when a run is to stop."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+
+import pytest
+
+from sweeps.errors import UserError
+from sweeps.runner import Stop, reject_unschedulable
+from sweeps.spec import Schedule
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ({"gpus_per_pack": 2.0}, r"schedule\.gpus_per_pack: must be <= the 1 GPUs that Ray has, but got 2"),
+        ({"cpus_per_pack": 5}, r"schedule\.cpus_per_pack: must be <= the 4 CPUs that Ray has, but got 5"),
+    ],
+)
+def test_a_pack_that_ray_can_never_run_is_told_before_it_waits(schedule, message):
+    with pytest.raises(UserError, match=message):
+        reject_unschedulable(Schedule(**schedule), {"CPU": 4.0, "GPU": 1.0})
+
+
+def test_packs_that_fit_are_let_through():
+    reject_unschedulable(Schedule(gpus_per_pack=0.25, cpus_per_pack=4), {"CPU": 4.0, "GPU": 1.0})
+    reject_unschedulable(Schedule(), {"CPU": 1.0})
+
+
+def test_the_first_reason_to_stop_stands_and_is_told_once(planned_run):
+    stop = Stop(planned_run, seconds=None)
+    planned_run.write_driver("driver")
+    stop.tell_workers()
+    assert planned_run.driver() == "driver"
+    stop.request("preempted")
+    stop.request("no room")
+    stop.tell_workers()
+    assert stop.reason == "preempted"
+    assert planned_run.driver() is None
+    planned_run.write_driver("another")
+    stop.tell_workers()
+    assert planned_run.driver() == "another"
+
+
+def test_a_time_budget_is_a_reason_once_it_is_spent(planned_run):
+    ample, spent = Stop(planned_run, seconds=1e6), Stop(planned_run, seconds=0.0)
+    ample.tell_workers()
+    spent.tell_workers()
+    assert (ample.reason, spent.reason) == (None, "out of time")
+
+
+def test_ctrl_c_is_a_request_the_second_one_an_end_and_handlers_come_back(planned_run):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    stop = Stop(planned_run, seconds=None)
+    with stop.on_signals():
+        signal.raise_signal(signal.SIGINT)
+        assert stop.reason == "interrupted"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_tune_can_pickle_what_it_is_given(planned_run):
+    from sweeps.runner import _Reporter, _UntilStopped
+
+    stop = Stop(planned_run, seconds=1.0)
+    for given in (_UntilStopped([{"pack": "a"}], stop), _Reporter(object(), stop, patience=3)):  # type: ignore[arg-type]
+        pickle.loads(pickle.dumps(given))
