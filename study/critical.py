@@ -135,15 +135,32 @@ def _reject_bad(structure: Structure, sigma_w: float, added_variance: float) -> 
             raise ValueError(f"{name}: must be a finite number >= 0, but got {value!r}")
 
 
+def log_chi(
+    structure: Structure, sigma_w: Float[np.ndarray, " sigmas"], *, sigma_b: float, input_std: float
+) -> Float[np.ndarray, " sigmas"]:
+    """ln χ where inputs of a given deviation end, for many σ_w at once; raises as `fixed_points` does."""
+    for value in sigma_w:
+        _reject_bad(structure, float(value), sigma_b**2)
+    recurrent = structure.family != "mlp"
+    first = (input_std * (np.ones_like(sigma_w) if recurrent else sigma_w)) ** 2 + sigma_b**2
+    if recurrent:
+        return _excess(structure, sigma_w, float(first[0]), float(np.log(first[0])))
+    return _excess(structure, sigma_w, sigma_b**2, np.log(first))
+
+
 def _excess(
-    structure: Structure, sigma_w: Float[np.ndarray, " sigmas"], added_variance: float, start: float
+    structure: Structure,
+    sigma_w: Float[np.ndarray, " sigmas"],
+    added_variance: float,
+    start: float | Float[np.ndarray, " sigmas"],
 ) -> Float[np.ndarray, " sigmas"]:
     """ln χ at what variances reach from exp(start), for many σ_w."""
     curve = _curve(structure, sigma_w, added_variance)
-    begin = int(np.searchsorted(_GRID, start))
+    begins = np.broadcast_to(np.clip(np.searchsorted(_GRID, start), 0, len(_GRID) - 1), sigma_w.shape)
     above = curve.rise > 0
     found = np.empty(len(sigma_w))
-    for row, rises in enumerate(above[:, begin]):
+    for row, begin in enumerate(begins.tolist()):
+        rises = above[row, begin]
         path = above[row, begin:] if rises else ~above[row, begin::-1]
         stops = np.nonzero(~path)[0]
         step = int(stops[0]) if len(stops) else len(path) - 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from study.families import FAMILIES
 from study.initializers import sigma_b, sigma_w
@@ -19,6 +20,7 @@ from study.records import COLUMNS, Role
 from study.regimes import DEFAULT_LIMITS, Limits, outcome
 from study.state import load_tensors, save_tensors
 from study.tasks import Data, batch_indices, task_named
+from study.theory import theory_columns
 from study.training import PackInTraining, Training, log_spaced_steps
 from study.trial import PARAMETERS, Trial
 
@@ -92,9 +94,12 @@ class Experiment:
     def _measure(self) -> None:
         """The pack's profile at initialisation, once."""
         if self._profile is None:
-            first = self._trials[0]
-            batch = self._data.inputs[batch_indices(len(self._data.inputs), first.batch_size, 0)]
-            self._profile = FAMILIES[first.family].profile(self._trials, batch, device=self._device)
+            family = FAMILIES[self._trials[0].family]
+            self._profile = family.profile(self._trials, self._first_batch(), device=self._device)
+
+    def _first_batch(self) -> Tensor:
+        chosen = batch_indices(len(self._data.inputs), self._trials[0].batch_size, 0)
+        return self._data.inputs[chosen]
 
     def _new_training(self) -> PackInTraining:
         return PackInTraining(self._trials, self._data, device=self._device, limits=self._limits)
@@ -117,7 +122,7 @@ class Experiment:
         rows = [settings(trial) for trial in self._trials]
         if self._profile is None:
             return [_nulls("initialisation") | row for row in rows]
-        add_initialisation(rows, self._profile)
+        add_initialisation(rows, self._trials, self._first_batch(), self._profile)
         return rows
 
     def _shared_out(self, rows: list[Row], seconds: float) -> list[Row]:
@@ -162,8 +167,8 @@ def settings(trial: Trial) -> Row:
     return row
 
 
-def add_initialisation(rows: list[Row], profile: Profile) -> None:
-    """Adds the columns of what was measured at initialisation; rows come as the profile's trials do."""
+def add_initialisation(rows: list[Row], trials: Sequence[Trial], inputs: Tensor, profile: Profile) -> None:
+    """Adds the columns of the initialisation, measured and predicted; rows come as the trials do."""
     slopes, errors = profile.slopes()
     columns = {
         "gradient_decades": profile.gradient_decades,
@@ -183,12 +188,12 @@ def add_initialisation(rows: list[Row], profile: Profile) -> None:
         "cell_gradient_profile": profile.cell_gradient,
         **{f"survival_{name}": layers for name, layers in profile.survival().items()},
     }
+    theory = theory_columns(trials, inputs)
     for place, row in enumerate(rows):
-        row |= {
+        row |= theory[place] | {
             name: None if values is None else _plain(values[place], row["depth"])
             for name, values in columns.items()
         }
-        row |= dict.fromkeys(("theory_gradient_decades", "theory_slope", "theory_sd"))
 
 
 def _add_training(

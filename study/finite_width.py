@@ -69,7 +69,7 @@ class _Accumulated:
         self._sum, self._with_length = np.zeros((2, count)), np.zeros((2, count))
         self._single = np.zeros(count)  # ln E|δᵢ|⁴
         self._pair, self._pair_scale = np.stack((np.ones(count), np.zeros(count))), np.zeros(count)
-        self._along, self._rate = np.zeros(count), np.zeros(count)
+        self._directions: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._share = np.ones(count)  # of W a in the variance of h; the first layer's does not matter
 
     def advance(self, activation: str, log_q: np.ndarray, there: int) -> None:
@@ -80,7 +80,7 @@ class _Accumulated:
         pair = pair_moments(activation, log_q, self._correlation[rows])
         self._add_lengths(at, rows)
         self._add_probes(at, pair, rows)
-        self._add_direction(at, rows)
+        self._keep_direction(at, rows)
         with np.errstate(divide="ignore"):
             signal = np.log(numbers.weight_variance) + at.log_value
             share = np.exp(signal - np.logaddexp(signal, np.log(numbers.bias_variance)))
@@ -122,24 +122,34 @@ class _Accumulated:
         self._pair[:, rows] = passed / total
         self._pair_scale[rows] += np.log(total)
 
-    def _add_direction(self, at: Moments, rows: slice) -> None:
-        """The part of δ along the signal, ŝ = ⟨W a, δ⟩² in units of its random size; 1 at the last layer.
-
-        The shift Σ κ_l (ŝ_{l+1} − 1) with ŝ_l = A_l + B_l ŝ_{l+1} is linear in the last ŝ; its rate is kept.
-        """
+    def _keep_direction(self, at: Moments, rows: slice) -> None:
+        """What `_direction` needs of this layer."""
         # Of h = W a + b the part u = W a: E uφφ′ = ρ E hφφ′ and E u²φ′² = ρ² E h²φ′² + ρ(1 − ρ) q Eφ′².
         share = self._share[rows]
         carried = share * at.carried**2
         kappa = at.joint / self._networks.width[rows]
-        self._along[rows] += self._rate[rows] * (share * at.stretched + 1 - share - carried) - kappa
-        self._rate[rows] = self._rate[rows] * carried + kappa
+        self._directions.append((kappa, share * at.stretched + 1 - share - carried, carried))
+
+    def _direction(self) -> np.ndarray:
+        """Σ ln of what the part of δ along the signal adds to each step, from the last layer to the first.
+
+        ŝ = ⟨W a, δ⟩² in units of its random size is 1 at the last layer; a step multiplies |δ|² by
+        1 + κ (ŝ − 1)/n beside mean field's, and ŝ_l = (A_l + B_l ŝ_{l+1}) over that.
+        """
+        total, along = np.zeros_like(self._mean), np.ones_like(self._mean)
+        for kappa, offset, carried in reversed(self._directions):
+            rows = slice(len(kappa))
+            growth = np.exp(-kappa) + kappa * along[rows]
+            along[rows] = (offset + carried * along[rows]) / growth
+            total[rows] += np.log(growth)
+        return total
 
     def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
         """Of ln A, the mean without mean field's value."""
         own = self._single + self._sum[0]
         pair = self._pair_scale + np.log(self._pair[0] + self._pair[1] / self._networks.width) + self._sum[1]
         mean, variance = batch_of_log_normals(np.maximum(own - pair, 0.0), self._batch)
-        return self._along + self._rate + self._mean + self._sum[0] / 2 - pair / 2 + mean, pair + variance
+        return self._direction() + self._mean + self._sum[0] / 2 - pair / 2 + mean, pair + variance
 
 
 _VARIANCES = np.concatenate(([0.0], np.geomspace(1e-4, 1e4, 97)))

@@ -98,5 +98,5 @@ def sigma_w(init: str, width: int, weight_gain: float, *, fan_in: int | None = N
 
 def sigma_b(init: str, width: int, bias_std: float, *, fan_in: int | None = None) -> float:
     """σ_b of such a layer: `bias_std` and the scheme's own biases together."""
-    own = 1.0 / (3.0 * (width if fan_in is None else fan_in)) if INITIALIZERS[init].uniform_bias else 0.0
-    return math.sqrt(bias_std**2 + own)
+    own = 1.0 / math.sqrt(3.0 * (width if fan_in is None else fan_in))
+    return math.hypot(bias_std, own if INITIALIZERS[init].uniform_bias else 0.0)

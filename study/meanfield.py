@@ -79,7 +79,9 @@ class Networks:
     def __post_init__(self) -> None:
         for name in ("depth", "width"):
             _reject(name, "a whole number >= 1", getattr(self, name), getattr(self, name) >= 1)
-        for entry in fields(self)[2:-1]:
+        weights = self.weight_variance
+        _reject("weight_variance", "a finite variance > 0", weights, np.isfinite(weights) & (weights > 0))
+        for entry in fields(self)[3:-1]:
             values = getattr(self, entry.name)
             _reject(entry.name, "a finite variance >= 0", values, np.isfinite(values) & (values >= 0))
         cosines = self.first_correlation

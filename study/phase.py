@@ -32,10 +32,10 @@ class Place:
 
     def __post_init__(self) -> None:
         reject_bad_value("width", self.width)
-        for name in ("sigma_w", "sigma_b", "input_std"):
+        for name, least in (("sigma_w", 1e-100), ("sigma_b", 0.0), ("input_std", 0.0)):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}: must be a finite number >= 0, but got {value!r}")
+            if not least <= value < 1e100:
+                raise ValueError(f"{name}: must be a number from {least:g} to below 1e100, but got {value!r}")
 
     def inputs(self) -> InputStatistics:
         """Gaussian inputs of the network's width."""
@@ -54,8 +54,9 @@ class Place:
 def theory_row(place: Place, *, depth: int | None = None, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     """What theory says of a network; None where it says nothing, with the reason in `note`.
 
-    `q`, `chi`, `slope` (½ log10 χ, decades per layer), `depth_scale` (layers) and `critical_sigma_w` hold at
-    infinite depth; `window`, `gradient_decades` and `gradient_slope` at `depth`, for Gaussian inputs.
+    `q` (None: grows without bound), `chi`, `slope` (½ log10 χ, decades per layer), `depth_scale` (layers) and
+    `critical_sigma_w` hold at infinite depth; `window`, `gradient_decades`, `gradient_slope` and
+    `gradient_sd` (over seeds) at `depth`, for Gaussian inputs.
     """
     if depth is not None:
         reject_bad_value("depth", depth)
@@ -102,8 +103,7 @@ def _asymptotic(place: Place) -> tuple[dict[str, Any], list[str]]:
     )
     line = critical(structure, added_variance=place.added_variance())
     q = end.q if np.isfinite(end.q) else None
-    notes = [line.note, "" if q is not None else "the variance grows without bound"]
-    return _rates(q, end.chi, line), notes
+    return _rates(q, end.chi, line), [line.note]
 
 
 def _batch_normalised(place: Place) -> tuple[dict[str, Any], list[str]]:

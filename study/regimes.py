@@ -5,6 +5,10 @@ The labels are derived, never stored: change the limits and the map changes with
 `G` is the number of decades that the gradient gains from the last hidden layer to the first (negative: it
 vanishes). Stable is |G| ≤ 1.3 = log10 e³: the depth up to which Schoenholz et al. (2017) found networks
 trainable is six depth scales, over which E|δ|² changes by e⁶.
+
+A label is only as good as the number below it: a cell (all rows of one setting) is *undetermined* where its
+median lies within two standard errors of a limit. Beside the regime, which goes by G and so depends on depth,
+stands the *phase*, which goes by the slope and does not.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 REGIMES = ("vanishing", "stable", "exploding")
+UNDETERMINED = "undetermined"
+PHASES = ("vanishing", "critical", "exploding")
 OUTCOMES = ("learned", "stalled", "diverged", "failed")
 
 
@@ -53,6 +59,86 @@ def regime(gradient_decades: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> np.
 def is_severe(gradient_decades: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
     """Whether each |G| is beyond the severe limit."""
     return np.abs(np.asarray(gradient_decades, dtype=float)) > limits.severe_decades
+
+
+_ENOUGH = 5  # rows from which on a sample's deviation counts
+_ERRORS = 2.0  # standard errors within which a label is not determined
+QUANTILES = (0.1, 0.9)
+
+
+@dataclass(frozen=True)
+class CellStatistics:
+    """G over the rows of each cell, (cells,): median, 10 % and 90 % quantile, standard error (or nan)."""
+
+    rows: np.ndarray
+    median: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    error: np.ndarray
+
+
+def cell_statistics(
+    gradient_decades: np.ndarray, cell: np.ndarray, predicted_sd: np.ndarray | None = None
+) -> CellStatistics:
+    """Statistics of cells 0, 1, … from rows: their G (nan: no number), their cell, their predicted spread.
+
+    A cell's predicted spread is the largest of its rows'.
+    """
+    g, cell = np.asarray(gradient_decades, float), np.asarray(cell, int)
+    predicted = np.full(g.shape, np.nan) if predicted_sd is None else np.asarray(predicted_sd, float)
+    cells = int(cell.max(initial=-1)) + 1
+    columns = np.full((5, cells), np.nan)
+    for index in range(cells):
+        there = g[(cell == index) & ~np.isnan(g)]
+        if len(there):
+            columns[:3, index] = np.median(there), *_quantiles(there)
+            columns[3, index] = _deviation(there)
+        columns[4, index] = np.fmax.reduce(predicted[cell == index], initial=np.nan)
+    median, low, high, sample, spread = columns
+    rows = np.bincount(cell[~np.isnan(g)], minlength=cells)
+    return CellStatistics(rows, median, low, high, standard_error(rows, sample, spread))
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    """Nearest values, since between −inf and a number there is none."""
+    return np.quantile(values, QUANTILES, method="nearest")
+
+
+def _deviation(values: np.ndarray) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 and np.isfinite(values).all() else np.nan
+
+
+def standard_error(rows: np.ndarray, sample_sd: np.ndarray, predicted_sd: np.ndarray) -> np.ndarray:
+    """s / √rows, s the larger of the predicted spread and, from 5 rows on, the sample's; nan with neither."""
+    rows = np.asarray(rows, float)
+    sample = np.where(rows >= _ENOUGH, np.asarray(sample_sd, float), np.nan)
+    with np.errstate(divide="ignore"):
+        return np.fmax(sample, np.asarray(predicted_sd, float)) / np.sqrt(rows)
+
+
+def is_determined(median: np.ndarray, error: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
+    """Whether each median is over 2 standard errors from both limits; None where either is unknown."""
+    median, error = np.asarray(median, float), np.asarray(error, float)
+    found = (np.abs(np.abs(median) - limits.stable_decades) > _ERRORS * error).astype(object)
+    found[np.isnan(median) | np.isnan(error)] = None
+    return found
+
+
+def cell_regime(median: np.ndarray, error: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
+    """The label of each cell: that of its median, or "undetermined" within 2 standard errors of a limit."""
+    labels = regime(median, limits)
+    labels[is_determined(median, error, limits) == False] = UNDETERMINED  # noqa: E712 — None is neither
+    return labels
+
+
+def phase(slope: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Vanishing, critical (within 2 standard errors of zero), exploding, by the slope; None where unknown."""
+    slope, error = np.asarray(slope, float), np.asarray(error, float)
+    labels = np.full(slope.shape, None, dtype=object)
+    labels[np.abs(slope) <= _ERRORS * error] = "critical"
+    labels[slope < -_ERRORS * error] = "vanishing"
+    labels[slope > _ERRORS * error] = "exploding"
+    return labels
 
 
 def outcome(

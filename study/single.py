@@ -20,7 +20,7 @@ from study.experiment import Row, add_initialisation, settings
 from study.families import FAMILIES
 from study.memory import pack_memory
 from study.randomness import stream
-from study.regimes import DEFAULT_LIMITS, Limits, regime
+from study.regimes import DEFAULT_LIMITS, Limits, cell_regime, cell_statistics, phase, regime
 from study.shapes import Float
 from study.tasks import batch_indices, task_named
 from study.trial import PARAMETERS, RECURRENT, Trial
@@ -64,7 +64,7 @@ def profile_rows(
     for start in range(0, seeds, together):
         pack = trials[start : start + together]
         measured = [settings(trial) for trial in pack]
-        add_initialisation(measured, profile(pack, inputs))
+        add_initialisation(measured, pack, inputs, profile(pack, inputs))
         rows += measured
     labels = regime(_numbers([row["gradient_decades"] for row in rows]), limits)
     return [
@@ -75,14 +75,25 @@ def profile_rows(
 
 
 def median_row(rows: Sequence[Row], limits: Limits = DEFAULT_LIMITS) -> Row:
-    """The median of each measured column, of lists layer by layer; the regime is the median G's.
+    """The median of each measured column, of lists layer by layer; None where no row has a number.
 
-    None where no row has a number. What the rows agree on stays as it is; the seed is left out.
+    What the rows agree on stays as it is; the seed is left out. `standard_error` is that of the median G, and
+    `regime` may be "undetermined"; `phase` is that of the median slope.
     """
     columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("seed", "regime")}
     median = {name: _median(values) for name, values in columns.items()}
-    (label,) = regime(_numbers([median["gradient_decades"]]), limits)
-    return median | {"regime": label}
+    found = cell_statistics(
+        _numbers(columns["gradient_decades"]), np.zeros(len(rows), int), _numbers(columns["theory_sd"])
+    )
+    g, error = _numbers([median["gradient_decades"]]), found.error
+    # What its increments leave open of one slope, of many less by the root of their number.
+    of_slope = _numbers([median["gradient_slope_stderr"]]) / np.sqrt(len(rows))
+    (label,), (of_phase,) = (
+        cell_regime(g, error, limits),
+        phase(_numbers([median["gradient_slope"]]), of_slope),
+    )
+    known = None if np.isnan(error[0]) else float(error[0])
+    return median | {"standard_error": known, "regime": label, "phase": of_phase}
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:

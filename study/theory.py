@@ -66,16 +66,38 @@ class Prediction(NamedTuple):
 
 def predictions(trials: Sequence[Trial], inputs: InputStatistics) -> list[Prediction]:
     """The prediction of each trial for inputs with these statistics; any mixture of trials."""
-    found: list[Prediction | None] = [None] * len(trials)
+    found: list[Prediction] = [_BEYOND] * len(trials)
     groups: dict[tuple[Structure, bool], list[int]] = {}
     for place, trial in enumerate(trials):
-        groups.setdefault((structure_of(trial), trial.init == "orthogonal"), []).append(place)
+        if _in_range(trial):
+            groups.setdefault((structure_of(trial), trial.init == "orthogonal"), []).append(place)
     for (structure, orthogonal), places in groups.items():
-        networks = networks_of([trials[place] for place in places], inputs)
-        rows = predicted(structure, networks, orthogonal=orthogonal)
-        for place, row in zip(places, rows, strict=True):
-            found[place] = row
-    return [row for row in found if row is not None]
+        deepest_first = sorted(places, key=lambda place: -trials[place].depth)
+        together = max(1, _LAYERS_TOGETHER // trials[deepest_first[0]].depth)
+        for start in range(0, len(places), together):
+            chosen = deepest_first[start : start + together]
+            networks = networks_of([trials[place] for place in chosen], inputs)
+            for place, row in zip(chosen, predicted(structure, networks, orthogonal=orthogonal), strict=True):
+                found[place] = row
+    return found
+
+
+_BEYOND = Prediction(None, None, None, "a weight or bias variance is zero or beyond float64")
+_LAYERS_TOGETHER = 4_000_000  # networks × layers at once: about 200 MB
+
+
+def _in_range(trial: Trial) -> bool:
+    """Whether squares of the gains are numbers; without weights there is no gradient to predict."""
+    gains = (trial.weight_gain, trial.input_gain or 1.0, trial.bias_std or 1.0)
+    return all(1e-100 < gain < 1e100 for gain in gains)
+
+
+def theory_columns(trials: Sequence[Trial], inputs: Tensor) -> list[dict[str, float | None]]:
+    """The columns of the results for trials on these inputs."""
+    return [
+        {"theory_gradient_decades": row.gradient_decades, "theory_slope": row.slope, "theory_sd": row.sd}
+        for row in predictions(trials, input_statistics(inputs))
+    ]
 
 
 _STRUCTURE = tuple(entry.name for entry in fields(Structure))

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from sweeps import chain
+from sweeps import chain, theory
 from sweeps.errors import FAILURE, INTERRUPTED, PREEMPTED, USER_ERROR, UserError
 
 if TYPE_CHECKING:
@@ -298,6 +298,15 @@ def presets() -> None:
 
 
 app.command()(chain.chain)
+
+
+def _draw_phase_diagram(place: Any, file: Path, run: Path | None) -> None:
+    from analysis.figures.phase_diagram import write_phase_diagram
+
+    write_phase_diagram(place, file, run)
+
+
+app.command()(theory.theory_command(_draw_phase_diagram))
 
 
 def _draw_profile(rows: list[dict], file: Path) -> None:

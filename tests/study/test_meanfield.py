@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import integrate, optimize
 
 from study.activations import ACTIVATIONS
@@ -9,7 +10,14 @@ from study.critical import critical, fixed_points, reached
 from study.gaussian import value_and_derivative
 from study.meanfield import Structure, expected
 from study.phase import Place, theory_row, window
-from study.theory import InputStatistics, gaussian_statistics, networks_at, networks_of, predictions
+from study.theory import (
+    InputStatistics,
+    gaussian_statistics,
+    input_statistics,
+    networks_at,
+    networks_of,
+    predictions,
+)
 from study.trial import Trial
 
 WIDE = 10**9  # a width at which the order 1/n is nothing
@@ -222,7 +230,7 @@ def test_the_first_layer_is_as_wide_as_the_inputs():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weight_variance": np.array([-1.0])}, "weight_variance: must be a finite variance >= 0, but got"),
+        ({"weight_variance": np.array([-1.0])}, "weight_variance: must be a finite variance > 0, but got"),
         ({"bias_variance": np.array([np.nan])}, "bias_variance: must be a finite variance >= 0, but got"),
         ({"depth": np.array([0])}, "depth: must be a whole number >= 1, but got"),
         ({"first_correlation": np.array([1.5])}, "first_correlation: must be a number in -1 … 1, but got"),
@@ -235,7 +243,7 @@ def test_numbers_outside_of_a_formulas_domain_are_refused(change, message):
 
 
 def test_bad_places_are_refused():
-    with pytest.raises(ValueError, match="sigma_w: must be a finite number >= 0, but got nan"):
+    with pytest.raises(ValueError, match="sigma_w: must be a number from 1e-100 to below 1e100, but got nan"):
         Place(Structure("relu"), float("nan"))
     with pytest.raises(ValueError, match="depth: must be a whole number >= 1, but got 0"):
         theory_row(Place(Structure("relu")), depth=0)
@@ -253,3 +261,42 @@ def test_a_window_that_is_no_interval_is_told():
         None, "every σ_w from 0.001 to 1000 is stable at depth 3",
     )  # fmt: skip
     assert "below" in window(Place(Structure("tanh", skip="residual")), depth=20)[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weight_gain": 0.0},
+        {"weight_gain": 1e200},
+        {"weight_gain": 1e-200},
+        {"bias_std": 1e200},
+        {"depth": 1},
+        {"width": 1},
+        {"batch_size": 1},
+    ],
+)
+@pytest.mark.parametrize(
+    "structure", [{}, {"skip": "residual"}, {"norm": "layer", "skip": "scaled"}, {"norm": "batch"}]
+)
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_the_odd_trial_has_a_number_or_none(activation, structure, change):
+    settings = {"activation": activation, **structure, **change}
+    if settings.get("norm") == "batch" and "batch_size" in change:
+        settings["batch_size"] = 2
+    with np.errstate(all="raise", under="ignore"):
+        (found,) = predictions([Trial(**settings)], gaussian_statistics(64, 1.0))
+    for value in found[:3]:
+        assert value is None or not np.isnan(value)
+
+
+def test_inputs_are_summed_up_as_a_naive_loop_does():
+    x = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.arange(
+        1, 6
+    )
+    found = input_statistics(x)
+    sizes = x.square().mean(dim=1)
+    cosines = [float(x[i] @ x[j]) / 5 / float(sizes.mean()) for i in range(7) for j in range(7) if i != j]
+    assert found.mean_square == pytest.approx(float(sizes.mean()))
+    assert found.spread == pytest.approx(float(sizes.var(correction=0) / sizes.mean() ** 2))
+    assert found.correlation == pytest.approx(np.mean(cosines))
+    assert input_statistics(torch.zeros(3, 2)) == InputStatistics(0.0, 0.0, 0.0, 2)

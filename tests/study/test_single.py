@@ -130,6 +130,9 @@ def test_a_seeds_row_is_the_same_in_any_pack(monkeypatch):
     assert len({row["gradient_decades"] for row in together}) == 3
 
 
+UNKNOWN = {"theory_sd": None, "gradient_slope": None, "gradient_slope_stderr": None}
+
+
 def test_the_median_is_taken_column_by_column_and_layer_by_layer():
     measured = {
         "gradient_decades": (-9.0, 0.5, 0.0),
@@ -141,16 +144,26 @@ def test_the_median_is_taken_column_by_column_and_layer_by_layer():
         for seed in range(3)
     ]
     expected = {"depth": 2, "gradient_decades": 0.0, "regime": "stable", "gradient_profile": [2.0, 4.5]}
-    assert median_row(rows) == expected
+    found = median_row([{**UNKNOWN, **row} for row in rows])
+    assert found == UNKNOWN | expected | {"standard_error": None, "phase": None}
+
+
+def test_the_median_over_seeds_is_labelled_with_its_standard_error():
+    rows = [UNKNOWN | {"gradient_decades": 1.4, "theory_sd": 0.3, "gradient_slope": 0.05} for _ in range(4)]
+    rows = [row | {"gradient_slope_stderr": 0.04} for row in rows]
+    found = median_row(rows)
+    assert found["standard_error"] == 0.15
+    assert found["regime"] == "undetermined"
+    assert found["phase"] == "exploding"  # 0.05 against two errors of 0.04 / √4
 
 
 def test_the_median_of_nothing_is_none_and_of_zeros_a_zero():
     rows = [
-        {"seed": seed, "gradient_decades": value, "gradient_slope": None, "regime": "vanishing"}
+        {**UNKNOWN, "seed": seed, "gradient_decades": value, "regime": "vanishing"}
         for seed, value in enumerate((-math.inf, -math.inf, -3.0))
     ]
-    median = median_row(rows)
-    assert median == {"gradient_decades": -math.inf, "gradient_slope": None, "regime": "vanishing"}
+    expected = {"gradient_decades": -math.inf, "regime": "vanishing", "standard_error": None, "phase": None}
+    assert median_row(rows) == UNKNOWN | expected
 
 
 def test_labels_follow_the_limits():

@@ -96,10 +96,13 @@ def test_a_pack_goes_on_where_it_was_saved(planned_run, monkeypatch, orderly):
     saved = planned_run.piece_folder(PACK, (0, 5)) / "training.npz"
     assert saved.exists()
     steps: list[int] = []
-    step = training.PackInTraining._step
-    monkeypatch.setattr(
-        training.PackInTraining, "_step", lambda self: (steps.append(self.steps_done), step(self))
-    )
+    take_gradients = training.PackInTraining._take_gradients
+
+    def counted(self, rows):
+        steps.append(self.steps_done)
+        return take_gradients(self, rows)
+
+    monkeypatch.setattr(training.PackInTraining, "_take_gradients", counted)
     _finish(_opened(planned_run, driver="b"))
     monkeypatch.undo()
     assert steps == [1, 2]

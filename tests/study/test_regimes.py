@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from study.regimes import (
+    Limits,
+    cell_regime,
+    cell_statistics,
+    is_determined,
+    is_severe,
+    phase,
+    regime,
+    standard_error,
+)
+
+INF, NAN = np.inf, np.nan
+
+
+def test_labels_change_at_the_limits_and_the_limits_are_data():
+    g = np.array([-INF, -1.31, -1.3, 0.0, 1.3, 1.31, INF, NAN])
+    expected = ["vanishing", "vanishing", "stable", "stable", "stable", "exploding", "exploding", None]
+    assert regime(g).tolist() == expected
+    assert regime(g, Limits(stable_decades=2.0)).tolist()[1:6] == ["stable"] * 5
+    assert is_severe(np.array([-3.1, -3.0, 3.0, INF])).tolist() == [True, False, False, True]
+
+
+def test_cells_are_summed_up_as_a_naive_loop_does():
+    generator = np.random.Generator(np.random.Philox(3))
+    g, cell = generator.normal(size=200), generator.integers(0, 7, 200)
+    predicted = generator.uniform(0.1, 3.0, 200)
+    found = cell_statistics(g, cell, predicted)
+    for index in range(7):
+        there = g[cell == index]
+        assert found.rows[index] == len(there)
+        assert found.median[index] == np.median(there)
+        assert found.low[index] == np.quantile(there, 0.1, method="nearest")
+        assert found.high[index] == np.quantile(there, 0.9, method="nearest")
+        spread = max(there.std(ddof=1), predicted[cell == index].max())
+        assert found.error[index] == pytest.approx(spread / np.sqrt(len(there)))
+
+
+def test_a_zero_gradient_and_a_missing_one_are_rows_like_these():
+    found = cell_statistics(np.array([-INF, -INF, 1.0, NAN, NAN]), np.array([0, 0, 0, 1, 0]))
+    assert found.rows.tolist() == [3, 0]
+    assert found.median.tolist()[0] == -INF
+    assert np.isnan(found.median[1])
+    assert np.isnan(found.error).all()
+    assert cell_statistics(np.array([]), np.array([])).median.tolist() == []
+
+
+def test_a_samples_deviation_counts_from_five_rows_on():
+    rows, sample, predicted = np.array([4, 5, 5, 5, 4]), np.full(5, 2.0), np.array([0.5, 0.5, 3.0, NAN, NAN])
+    expected = [0.5 / 2, 2.0 / 5**0.5, 3.0 / 5**0.5, 2.0 / 5**0.5, NAN]
+    np.testing.assert_allclose(standard_error(rows, sample, predicted), expected)
+
+
+def test_a_cell_within_two_standard_errors_of_a_limit_is_undetermined():
+    median = np.array([1.3 + 0.21, 1.3 + 0.19, -1.3 - 0.19, -1.3 + 0.21, 1.2, -INF, NAN])
+    error = np.array([0.1, 0.1, 0.1, 0.1, NAN, 0.1, 0.1])
+    assert is_determined(median, error).tolist() == [True, False, False, True, None, True, None]
+    expected = ["exploding", "undetermined", "undetermined", "stable", "stable", "vanishing", None]
+    assert cell_regime(median, error).tolist() == expected
+
+
+def test_the_phase_goes_by_the_slope_and_its_error():
+    slope, error = np.array([0.21, 0.19, -0.19, -0.21, 0.0, 0.1]), np.array([0.1, 0.1, 0.1, 0.1, 0.0, NAN])
+    expected = ["exploding", "critical", "critical", "vanishing", "critical", None]
+    assert phase(slope, error).tolist() == expected
