@@ -8,10 +8,12 @@ BIN    := $(VENV)/bin
 quickstart: $(VENV)/.installed
 	$(BIN)/gradatlas run quickstart
 
+# One process a core; what needs all cores for itself comes after.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not cluster"
+	$(MAKE) test-cluster
 
-# Runs on a real Ray that are killed, starved and resumed, one fault each (also part of `make test`).
+# Runs on a real Ray that are killed, starved and resumed, one fault each.
 test-cluster: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m cluster --durations=5
 
