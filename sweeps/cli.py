@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer._click.exceptions import NoArgsIsHelpError, UsageError  # typer offers only their subclasses
 from typer.core import TyperCommand
 
 from sweeps import chain, theory
@@ -38,7 +39,13 @@ JsonOutput = Annotated[bool, typer.Option("--json-lines", help="Write an event a
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except NoArgsIsHelpError:  # the help has been printed
+        sys.exit(USER_ERROR)
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "gradatlas"
+        _err.print(f"{command}: {_sentence(error.format_message())}; see: {command} --help")
+        sys.exit(USER_ERROR)
     except UserError as error:
         _err.print(f"gradatlas: {error}")
         sys.exit(USER_ERROR)
@@ -48,6 +55,11 @@ def main() -> None:
     except OSError as error:
         _err.print(f"gradatlas: {error.filename or 'a file'}: {error.strerror}")
         sys.exit(FAILURE)
+
+
+def _sentence(message: str) -> str:
+    """What the command line's parser says, as our own messages read."""
+    return (message[:1].lower() + message[1:]).rstrip(".")
 
 
 def _print_version(wanted: bool) -> None:

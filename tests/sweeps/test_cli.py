@@ -36,6 +36,29 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "gradatlas: no such command 'nope'; see: gradatlas --help"),
+        (["run"], "gradatlas run: missing argument 'SPEC'; see: gradatlas run --help"),
+        (["run", "quickstart", "--cpu"], "gradatlas run: no such option: --cpu (Possible options: --cpus"),
+        (["profile", "--dept", "3"], "gradatlas profile: no such option: --dept"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_one_line(command, arguments, message):
+    ended = command(*arguments)
+    assert ended.code == 2
+    assert ended.err.startswith(message)
+    assert len(ended.err.strip().splitlines()) == 1
+    assert ended.out == ""
+
+
+def test_without_arguments_the_help_is_shown(command):
+    ended = command()
+    assert ended.code == 2
+    assert "Usage: gradatlas" in ended.out + ended.err
+
+
 def test_a_folder_that_cannot_be_written_is_told(command, spec):
     ended = command("run", spec, "--runs", spec)  # a file, not a folder
     assert ended.code == 2
