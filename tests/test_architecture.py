@@ -46,6 +46,7 @@ EXCEPTIONS = {
     "sweeps/runner.py": {"ray"},
     "sweeps/trainable.py": {"ray"},
     "sweeps/cli.py": {"analysis"},
+    "analysis/importance.py": {"optuna"},
 }
 
 

@@ -1,0 +1,37 @@
+"""The questions, in plain words, numbered as in the study's list; letters are their parts."""
+
+from __future__ import annotations
+
+QUESTIONS: tuple[tuple[str, str], ...] = (
+    ("1", "Is an early weight's gradient the product of the factors that the chain rule names?"),
+    ("2a", "Does ReLU's gradient still diminish when weights are small?"),
+    ("2b", "Does it diminish less quickly than sigmoid's?"),
+    ("2c", "Does it diminish less quickly than tanh's?"),
+    ("3a", "Can sigmoid's gradient explode at all?"),
+    ("3b", "Must weights be disproportionately big for sigmoid's gradient to explode?"),
+    ("4a", "Does ReLU instead of sigmoid increase the risk of exploding?"),
+    ("4b", "Does ReLU instead of tanh increase the risk of exploding?"),
+    ("5a", "Does sigmoid after 20 and more layers leave gradients of 1e-10 or smaller?"),
+    ("5b", "Does tanh after 20 and more layers leave gradients of 1e-10 or smaller?"),
+    ("6a", "Is a depth of 2 to 5 safe?"),
+    ("6b", "Is 10 to 20 layers where trouble starts?"),
+    ("6c", "Is more than 50 layers almost guaranteed trouble?"),
+    ("7a", "Does Xavier hold the variance of activations and gradients for tanh?"),
+    ("7b", "Does Xavier hold the variance of activations and gradients for sigmoid?"),
+    ("7c", "Does He hold the variance of activations and gradients for ReLU?"),
+    ("8a", "Do small initial weights reduce the risk of exploding?"),
+    ("8b", "Are vanishing gradients the price of small initial weights?"),
+    ("9a", "Does ReLU, leaky ReLU or ELU instead of sigmoid reduce vanishing?"),
+    ("9b", "Does ReLU, leaky ReLU or ELU instead of tanh reduce vanishing?"),
+    ("10a", "Does batch normalisation prevent vanishing?"),
+    ("10b", "Does batch normalisation prevent exploding?"),
+    ("11a", "Does clipping the gradient's norm prevent explosions in feed-forward nets?"),
+    ("11b", "Does clipping the gradient's norm prevent explosions in recurrent nets?"),
+    ("11c", "Does clipping the gradient's values prevent explosions?"),
+    ("11d", "From which threshold on does clipping the norm prevent explosions?"),
+    ("11e", "Does clipping do anything about vanishing?"),
+    ("12a", "Do skip connections prevent vanishing in very deep nets?"),
+    ("12b", "Do skip connections prevent exploding in very deep nets?"),
+    ("13a", "Do early layers learn more slowly than late ones where gradients vanish?"),
+    ("13b", "Does the loss oscillate or become NaN where gradients explode?"),
+)
