@@ -15,9 +15,14 @@ from typing import Any
 
 import polars as pl
 
+from analysis.cells import cells
 from study.records import COLUMNS
 from study.regimes import DEFAULT_LIMITS, OUTCOMES, Limits, is_severe, regime
-from study.trial import PARAMETERS
+
+__all__ = [
+    "SCHEMA", "Counts", "NoResultsError", "Unreadable", "cells", "counts", "failures", "labelled", "layers",
+    "read_sweep", "scan_plans", "scan_results", "sweep_limits",
+]  # fmt: skip
 
 _SCALARS = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
 
@@ -150,20 +155,6 @@ def labelled(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.LazyFr
 def _array(values: pl.Series) -> Any:
     """Float64 with nan for null."""
     return values.cast(pl.Float64).to_numpy()
-
-
-def cells(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.LazyFrame:
-    """One row per point: its parameters, the median G over draws and repetitions, its labels, `rows`.
-
-    Nuisance parameters differ inside a cell; what stands here is those of one of its rows.
-    """
-    kept = [*PARAMETERS, "sigma_w", "sigma_b"]
-    medians = trials.group_by("part", "point").agg(
-        *(pl.col(name).first() for name in kept),
-        gradient_decades=pl.col("gradient_decades").fill_nan(None).median(),
-        rows=pl.len(),
-    )
-    return labelled(medians, limits)
 
 
 def layers(trials: pl.LazyFrame, profile: str = "gradient_profile") -> pl.LazyFrame:
