@@ -13,9 +13,9 @@ Sources: Poole et al. (2016); Schoenholz et al. (2017); Hayou et al. (2019) for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ _GRID = np.arange(-46.0, 46.005, 0.01)  # of ln q
 _SMALL, _LARGE = -30.0, 30.0  # where inputs of any scale begin, to find out whether it matters
 _BRACKET = (1e-3, 1e3)  # of σ_w
 _SCAN = 241
+_ROUNDING = 1e-8  # of ln χ, which a table holds to about 1e-10
 _FLAT = 1e-9  # of ln q: closer to the diagonal the map is the identity
 
 
@@ -155,10 +156,15 @@ def _excess(
     start: float | Float[np.ndarray, " sigmas"],
 ) -> Float[np.ndarray, " sigmas"]:
     """ln χ at what variances reach from exp(start), for many σ_w."""
-    curve = _curve(structure, sigma_w, added_variance)
-    begins = np.broadcast_to(np.clip(np.searchsorted(_GRID, start), 0, len(_GRID) - 1), sigma_w.shape)
+    return _excess_on(_curve(structure, sigma_w, added_variance), start)
+
+
+def _excess_on(curve: _Curve, start: float | Float[np.ndarray, " sigmas"]) -> Float[np.ndarray, " sigmas"]:
+    """ln χ at what variances reach from exp(start), for each row of the curve."""
+    sigmas = len(curve.rise)
+    begins = np.broadcast_to(np.clip(np.searchsorted(_GRID, start), 0, len(_GRID) - 1), (sigmas,))
     above = curve.rise > 0
-    found = np.empty(len(sigma_w))
+    found = np.empty(sigmas)
     for row, begin in enumerate(begins.tolist()):
         rises = above[row, begin]
         path = above[row, begin:] if rises else ~above[row, begin::-1]
@@ -181,7 +187,14 @@ def critical(structure: Structure, *, added_variance: float) -> Critical:
     """
     _reject_bad(structure, 1.0, added_variance)
     structure = replace(structure, norm_eps=0.0)
-    found = [_crossings(structure, added_variance, start) for start in (_SMALL, 0.0, _LARGE)]
+    sigmas = np.geomspace(*_BRACKET, _SCAN)
+    curve = _curve(structure, sigmas, added_variance)
+    found = []
+    for start in (_SMALL, 0.0, _LARGE):
+        excess = partial(_excess, structure, added_variance=added_variance, start=start)
+        found.append(
+            [_crossing(excess, *sigmas[place : place + 2]) for place in _ups(_excess_on(curve, start))]
+        )
     if not any(found):
         return Critical(None, _why_none(structure, added_variance))
     values = sorted(value for crossings in found for value in crossings)
@@ -202,22 +215,14 @@ def _why_none(structure: Structure, added_variance: float) -> str:
     return f"gradients {side} at every σ_w from {_BRACKET[0]:g} to {_BRACKET[1]:g}"
 
 
-def _crossings(structure: Structure, added_variance: float, start: float) -> list[float]:
-    """σ_w at which ln χ goes through zero on its way up, refined by finer scans."""
-    sigmas = np.geomspace(*_BRACKET, _SCAN)
-    found = []
-    for place in _ups(_excess(structure, sigmas, added_variance, start)):
-        low, high = sigmas[place], sigmas[place + 1]
-        for _ in range(7):
-            finer = np.geomspace(low, high, 21)
-            places = _ups(_excess(structure, finer, added_variance, start))
-            if not places:
-                break
-            low, high = finer[places[0]], finer[places[0] + 1]
-        found.append(float(np.sqrt(low * high)))
-    return found
+def _crossing(excess: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> float:
+    """σ_w at which ln χ goes through zero on its way up, by bisection."""
+    for _ in range(30):
+        middle = np.sqrt(low * high)
+        low, high = (low, middle) if excess(np.array([middle]))[0] > 0 else (middle, high)
+    return float(np.sqrt(low * high))
 
 
 def _ups(excess: np.ndarray) -> Sequence[int]:
     """Places after which it is positive for the first time."""
-    return np.nonzero((excess[:-1] <= 0) & (excess[1:] > 0))[0].tolist()
+    return np.nonzero((excess[:-1] <= _ROUNDING) & (excess[1:] > _ROUNDING))[0].tolist()

@@ -63,55 +63,17 @@ def is_severe(gradient_decades: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> 
 
 _ENOUGH = 5  # rows from which on a sample's deviation counts
 _ERRORS = 2.0  # standard errors within which a label is not determined
-QUANTILES = (0.1, 0.9)
-
-
-@dataclass(frozen=True)
-class CellStatistics:
-    """G over the rows of each cell, (cells,): median, 10 % and 90 % quantile, standard error (or nan)."""
-
-    rows: np.ndarray
-    median: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    error: np.ndarray
-
-
-def cell_statistics(
-    gradient_decades: np.ndarray, cell: np.ndarray, predicted_sd: np.ndarray | None = None
-) -> CellStatistics:
-    """Statistics of cells 0, 1, … from rows: their G (nan: no number), their cell, their predicted spread.
-
-    A cell's predicted spread is the largest of its rows'.
-    """
-    g, cell = np.asarray(gradient_decades, float), np.asarray(cell, int)
-    predicted = np.full(g.shape, np.nan) if predicted_sd is None else np.asarray(predicted_sd, float)
-    cells = int(cell.max(initial=-1)) + 1
-    columns = np.full((5, cells), np.nan)
-    for index in range(cells):
-        there = g[(cell == index) & ~np.isnan(g)]
-        if len(there):
-            columns[:3, index] = np.median(there), *_quantiles(there)
-            columns[3, index] = _deviation(there)
-        columns[4, index] = np.fmax.reduce(predicted[cell == index], initial=np.nan)
-    median, low, high, sample, spread = columns
-    rows = np.bincount(cell[~np.isnan(g)], minlength=cells)
-    return CellStatistics(rows, median, low, high, standard_error(rows, sample, spread))
-
-
-def _quantiles(values: np.ndarray) -> np.ndarray:
-    """Nearest values, since between −inf and a number there is none."""
-    return np.quantile(values, QUANTILES, method="nearest")
-
-
-def _deviation(values: np.ndarray) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 and np.isfinite(values).all() else np.nan
+QUANTILES = (0.1, 0.9)  # of G over the rows of a cell, shown beside its median
 
 
 def standard_error(rows: np.ndarray, sample_sd: np.ndarray, predicted_sd: np.ndarray) -> np.ndarray:
-    """s / √rows, s the larger of the predicted spread and, from 5 rows on, the sample's; nan with neither."""
-    rows = np.asarray(rows, float)
-    sample = np.where(rows >= _ENOUGH, np.asarray(sample_sd, float), np.nan)
+    """Of each cell's median G: s / √rows, or nan where s is not known.
+
+    s is the larger of the predicted spread (`theory_sd`; nan: none) and, from 5 rows on, the sample's (not
+    finite where a gradient is exactly zero: none).
+    """
+    rows, sample = np.asarray(rows, float), np.asarray(sample_sd, float)
+    sample = np.where((rows >= _ENOUGH) & np.isfinite(sample), sample, np.nan)
     with np.errstate(divide="ignore"):
         return np.fmax(sample, np.asarray(predicted_sd, float)) / np.sqrt(rows)
 

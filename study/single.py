@@ -20,7 +20,7 @@ from study.experiment import Row, add_initialisation, settings
 from study.families import FAMILIES
 from study.memory import pack_memory
 from study.randomness import stream
-from study.regimes import DEFAULT_LIMITS, Limits, cell_regime, cell_statistics, phase, regime
+from study.regimes import DEFAULT_LIMITS, Limits, cell_regime, phase, regime, standard_error
 from study.shapes import Float
 from study.tasks import batch_indices, task_named
 from study.trial import PARAMETERS, RECURRENT, Trial
@@ -82,18 +82,24 @@ def median_row(rows: Sequence[Row], limits: Limits = DEFAULT_LIMITS) -> Row:
     """
     columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("seed", "regime")}
     median = {name: _median(values) for name, values in columns.items()}
-    found = cell_statistics(
-        _numbers(columns["gradient_decades"]), np.zeros(len(rows), int), _numbers(columns["theory_sd"])
+    g, slope, of_slope = (
+        _numbers([median[name]]) for name in ("gradient_decades", "gradient_slope", "gradient_slope_stderr")
     )
-    g, error = _numbers([median["gradient_decades"]]), found.error
+    error = standard_error(
+        np.array([len(rows)]), _deviation(columns["gradient_decades"]), _numbers([median["theory_sd"]])
+    )
+    (label,) = cell_regime(g, error, limits)
     # What its increments leave open of one slope, of many less by the root of their number.
-    of_slope = _numbers([median["gradient_slope_stderr"]]) / np.sqrt(len(rows))
-    (label,), (of_phase,) = (
-        cell_regime(g, error, limits),
-        phase(_numbers([median["gradient_slope"]]), of_slope),
-    )
+    (of_phase,) = phase(slope, of_slope / np.sqrt(len(rows)))
     known = None if np.isnan(error[0]) else float(error[0])
     return median | {"standard_error": known, "regime": label, "phase": of_phase}
+
+
+def _deviation(values: Sequence[float | None]) -> np.ndarray:
+    """Of the rows that have a number, (1,)."""
+    there = _numbers([value for value in values if value is not None])
+    with np.errstate(invalid="ignore"):  # −inf − −inf
+        return np.array([there.std(ddof=1) if len(there) > 1 else np.nan])
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:

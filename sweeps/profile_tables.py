@@ -36,6 +36,7 @@ def tables(rows: Sequence[Row], median: Row) -> list[RenderableType]:
         _headline(median),
         "",
         _seed_table(rows, median),
+        _verdict(median, len(rows)),
         "G, F, G_w: decades that gradient, signal and weight gradient gain; slope: of the\n"
         "gradient, decades per layer; fp32, bf16, fp16: layers, from the last on, that a\n"
         "gradient of RMS 1 reaches in that format.\n",
@@ -43,6 +44,20 @@ def tables(rows: Sequence[Row], median: Row) -> list[RenderableType]:
         "δ, h, ∂W: log10 RMS; weights, φ′, norm: decades of the step here from the next\n"
         "layer's δ; saturated, dead: shares of the units." + medians + abridged,
     ]
+
+
+def _verdict(median: Row, seeds: int) -> str:
+    """The regime with what it rests on, the phase, and the prediction beside."""
+    error, predicted = median["standard_error"], median["theory_gradient_decades"]
+    g = _shown(median["gradient_decades"], ".3f") + ("" if error is None else f" ± {error:.3f}")
+    where = f"the median of {seeds} seeds" if seeds > 1 else "one seed"
+    verdict = f"G = {g} ({where}): {median['regime'] or 'no regime'}"
+    phase = "" if median["phase"] is None else f"; by its slope {median['phase']}"
+    if predicted is None:
+        return f"{verdict}{phase}; no theory.\n"
+    sd = median["theory_sd"]
+    spread = "" if sd is None else f", ± {sd:.3f} over seeds"
+    return f"{verdict}{phase}.\nTheory: G = {_shown(predicted, '.3f')}{spread}.\n"
 
 
 def _headline(row: Row) -> str:

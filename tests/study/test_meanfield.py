@@ -92,6 +92,12 @@ def test_bistable_activations_are_named_and_have_no_one_number(activation):
     assert ends == [0.0, np.inf]
 
 
+@pytest.mark.parametrize("position", ["before", "after"])
+def test_a_linear_layer_normed_net_is_critical_at_no_one_weight(position):
+    found = critical(Structure("linear", norm="layer", norm_position=position), added_variance=0.0)
+    assert (found.sigma_w, found.note) == (None, "χ does not depend on σ_w; it is 1")
+
+
 def test_fixed_points_are_mapped_to_themselves():
     for activation in ACTIVATIONS:
         for point in fixed_points(Structure(activation), sigma_w=1.4, added_variance=0.09):

@@ -1,10 +1,8 @@
 import numpy as np
-import pytest
 
 from study.regimes import (
     Limits,
     cell_regime,
-    cell_statistics,
     is_determined,
     is_severe,
     phase,
@@ -23,34 +21,13 @@ def test_labels_change_at_the_limits_and_the_limits_are_data():
     assert is_severe(np.array([-3.1, -3.0, 3.0, INF])).tolist() == [True, False, False, True]
 
 
-def test_cells_are_summed_up_as_a_naive_loop_does():
-    generator = np.random.Generator(np.random.Philox(3))
-    g, cell = generator.normal(size=200), generator.integers(0, 7, 200)
-    predicted = generator.uniform(0.1, 3.0, 200)
-    found = cell_statistics(g, cell, predicted)
-    for index in range(7):
-        there = g[cell == index]
-        assert found.rows[index] == len(there)
-        assert found.median[index] == np.median(there)
-        assert found.low[index] == np.quantile(there, 0.1, method="nearest")
-        assert found.high[index] == np.quantile(there, 0.9, method="nearest")
-        spread = max(there.std(ddof=1), predicted[cell == index].max())
-        assert found.error[index] == pytest.approx(spread / np.sqrt(len(there)))
-
-
-def test_a_zero_gradient_and_a_missing_one_are_rows_like_these():
-    found = cell_statistics(np.array([-INF, -INF, 1.0, NAN, NAN]), np.array([0, 0, 0, 1, 0]))
-    assert found.rows.tolist() == [3, 0]
-    assert found.median.tolist()[0] == -INF
-    assert np.isnan(found.median[1])
-    assert np.isnan(found.error).all()
-    assert cell_statistics(np.array([]), np.array([])).median.tolist() == []
-
-
 def test_a_samples_deviation_counts_from_five_rows_on():
     rows, sample, predicted = np.array([4, 5, 5, 5, 4]), np.full(5, 2.0), np.array([0.5, 0.5, 3.0, NAN, NAN])
     expected = [0.5 / 2, 2.0 / 5**0.5, 3.0 / 5**0.5, 2.0 / 5**0.5, NAN]
     np.testing.assert_allclose(standard_error(rows, sample, predicted), expected)
+    # A gradient that is exactly zero has G = −∞: the spread of such rows says nothing.
+    found = standard_error(np.array([9, 9]), np.array([INF, NAN]), np.array([0.6, 0.6]))
+    np.testing.assert_allclose(found, [0.2, 0.2])
 
 
 def test_a_cell_within_two_standard_errors_of_a_limit_is_undetermined():
