@@ -15,9 +15,12 @@ from sweeps import chain, theory
 from sweeps.errors import FAILURE, INTERRUPTED, PREEMPTED, USER_ERROR, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sweeps.ledger import Ledger
     from sweeps.runs import State
     from sweeps.spec import Sweep
+    from sweeps.storage import Place
 
 app = typer.Typer(
     name="gradatlas",
@@ -31,7 +34,26 @@ app = typer.Typer(
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)]
+
+def _place(text: str) -> Any:
+    """A folder or URL given on the command line."""
+    from sweeps.storage import place_of
+
+    try:
+        return place_of(text)
+    except UserError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+RunArgument = Annotated[
+    Any, typer.Argument(metavar="RUN", parser=_place, help="A run's folder or URL.", show_default=False)
+]
+RunsOption = Annotated[
+    Any, typer.Option(metavar="DIR", parser=_place, help="Folder or URL of the runs.", show_default=False)
+]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Take a run at a URL from a process that is dead or cut off.")
+]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Leave the report out.")]
 JsonOutput = Annotated[bool, typer.Option("--json-lines", help="Write an event a line, as JSON.")]
 
@@ -82,7 +104,7 @@ def _root(
 @app.command()
 def run(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name or a sweep file (TOML).")],
-    runs: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the runs.")] = None,
+    runs: RunsOption = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the run; must be new.")] = None,
     cpus: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPUs to use. Default: all.")] = None,
     overrides: Annotated[
@@ -120,6 +142,7 @@ def resume(
     cpus: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
     no_report: NoReport = False,
     json_lines: JsonOutput = False,
+    take_over: TakeOver = False,
 ) -> None:
     """Go on with a run that was stopped; a finished one is left as it is."""
     from sweeps import runs as life
@@ -135,7 +158,7 @@ def resume(
             _out.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
         return
     used = life.usable_cpus(sweep, cpus)
-    _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines)
+    _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines, take_over=take_over)
 
 
 def _print_event(event: str, **values: Any) -> None:
@@ -144,11 +167,13 @@ def _print_event(event: str, **values: Any) -> None:
     print(event_line(event, **values), flush=True)
 
 
-def _execute(ledger: Ledger, sweep: Sweep, cpus: int, *, report: bool, json_lines: bool) -> None:
+def _execute(
+    ledger: Ledger, sweep: Sweep, cpus: int, *, report: bool, json_lines: bool, take_over: bool = False
+) -> None:
     """Runs what is pending, says how it ended, writes the report."""
     from sweeps import runs as life
 
-    with ledger.locked():
+    with ledger.locked(take_over=take_over):
         before = life.state(ledger)
         if json_lines:
             told = {"done": before.finished, "planned": before.planned, "packs": before.packs}
@@ -197,7 +222,7 @@ def _exit_code(stopped: str | None, after: State) -> int:
     return codes.get(stopped or "", FAILURE)
 
 
-def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder: Path) -> str:
+def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder: Place) -> str:
     """How a run ended that is not complete, and the way on."""
     done = f"{after.finished} of {after.planned} trials are done and kept"
     words = {
@@ -207,6 +232,8 @@ def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder
     }
     if stopped in words:
         return f"{words[stopped]}: {done}; go on with: gradatlas resume {folder}"
+    if stopped == "taken over":
+        return f"{folder}: another process took the run over; it goes on there"
     reason = f": {failures[-1]}" if failures else ""
     return (
         f"{after.planned - after.finished} of {after.planned} trials have no result{reason}; "
@@ -214,10 +241,33 @@ def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder
     )
 
 
-def _write_report(folder: Path, out: Path | None, *, json_lines: bool = False) -> None:
-    import logging
+def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Place:
+    """Where the report was written: made from a local copy, and put back, where the run is at a URL."""
+    from html import escape
+    from shlex import quote
 
     from analysis.report import write_report
+    from analysis.tables import NoResultsError
+    from sweeps.storage import local_copy, upload
+
+    with local_copy(folder, "plans", "results") as local:
+        if local == folder:
+            return write_report(local, out, say)
+        try:
+            written = write_report(local, out, say)
+        except NoResultsError as error:
+            raise NoResultsError(str(error).replace(str(local), str(folder))) from None
+        page = written.read_text(encoding="utf-8").replace(str(local), escape(quote(str(folder))))
+        written.write_text(page, encoding="utf-8")
+        if out is not None:
+            return out
+        upload(local / "report", folder / "report")
+    return folder / "report" / "report.html"
+
+
+def _write_report(folder: Place, out: Path | None, *, json_lines: bool = False) -> None:
+    import logging
+
     from analysis.tables import NoResultsError
 
     # The analysis names files that it cannot read as warnings of its logger.
@@ -227,7 +277,7 @@ def _write_report(folder: Path, out: Path | None, *, json_lines: bool = False) -
     logger.addHandler(handler)
     try:
         with _err.status("report …") as status:
-            written = write_report(folder, out, lambda doing: status.update(f"report: {doing}"))
+            written = _reported(folder, out, lambda doing: status.update(f"report: {doing}"))
     except NoResultsError as error:
         raise UserError(str(error)) from None
     except ValueError as error:
@@ -283,7 +333,7 @@ def status(run: RunArgument) -> None:
 
 @app.command(name="list")
 def list_runs(
-    runs: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the runs.")] = Path("runs"),
+    runs: RunsOption = "runs",
 ) -> None:
     """List the runs of a folder."""
     from sweeps import runs as life

@@ -3,16 +3,19 @@
 A plan is written before a pack starts; a result file appears under its pack's name, whole or not at all.
 Whatever was killed when, the packs still to do are those of the plan without a readable result file. What is
 known of a pack before its result stands in `states/PACK`, and goes when the result is there.
+
+The folder is a local one or an object store's (`sweeps.storage`). A store's object is whole if it is there;
+what is read again and again, plans and tasks' files, is copied to the machine once.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,19 @@ from study.own_data import is_file_name
 from study.records import COLUMNS, SCHEMA_VERSION
 from study.trial import Trial
 from sweeps.errors import UserError
+from sweeps.lease import Lease
 from sweeps.packing import Planned, cost, pack_name, trial_of_row
 from sweeps.states import Journal, Piece, journal_bytes, read_journal
+from sweeps.storage import (
+    Place,
+    Remote,
+    download,
+    remove_empty,
+    remove_tree,
+    scratch_of,
+    upload,
+    write_whole,
+)
 
 _PLAN_ROLES = ("identity", "parameter")
 
@@ -51,15 +65,18 @@ class Ledger:
     its path.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Place) -> None:
+        self.folder: Any = folder
         self.sweep_file = folder / "sweep.toml"
         self.environment_file = folder / "environment.json"
         self.plans, self.results, self.states = folder / "plans", folder / "results", folder / "states"
         self._driver_file = self.states / "driver"
+        self._lease: Lease | None = None
+        self._data: Path | None = None  # where the tasks' files are on this machine
+        self._seen: dict[Path, tuple[int, int]] = {}  # whole results: bytes and time of writing
 
     @classmethod
-    def opened(cls, folder: Path) -> Ledger:
+    def opened(cls, folder: Place) -> Ledger:
         """The ledger of an existing run; raises UserError where there is none."""
         if not (folder / "sweep.toml").is_file():
             raise UserError(
@@ -68,14 +85,16 @@ class Ledger:
         return cls(folder)
 
     @classmethod
-    def created(cls, folder: Path, environment_json: str) -> Ledger:
+    def created(cls, folder: Place, environment_json: str) -> Ledger:
         """A new folder, a run once `write_sweep` ends it; raises UserError where it cannot be made."""
         ledger = cls(folder)
         try:
+            if isinstance(folder, Remote) and folder.exists():
+                raise FileExistsError
             folder.mkdir(parents=True)
             ledger.plans.mkdir()
             ledger.results.mkdir()
-            ledger.environment_file.write_text(environment_json, encoding="utf-8")
+            write_whole(ledger.environment_file, environment_json.encode(), lasting=False)
         except FileExistsError:
             way_on = (
                 f"or go on with `gradatlas resume {folder}`"
@@ -90,25 +109,41 @@ class Ledger:
         return ledger
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the run for this process; the operating system lets go when the process ends, however."""
+    def locked(self, *, take_over: bool = False) -> Iterator[None]:
+        """Holds the run for this process; raises UserError where another one does.
+
+        On a disk the operating system lets go when the process ends, however; in a store that is a lease.
+        """
+        if isinstance(self.folder, Remote):
+            self._lease = Lease(self.folder)
+            with self._lease.held(take_over=take_over):
+                yield
+            return
         with (self.folder / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                hint = "; --take-over is for URLs, here the lock ends with that process" if take_over else ""
                 raise UserError(
-                    f"{self.folder}: another process is running it; wait for it or stop it"
+                    f"{self.folder}: another process is running it; wait for it or stop it{hint}"
                 ) from None
             self.results.mkdir(exist_ok=True)
             yield
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process took the run from this one, which must write no more."""
+        return self._lease is not None and self._lease.is_lost
+
     def write_driver(self, driver: str) -> None:
         """Tells workers whose they are; those of a driver that died see another's name."""
         self.states.mkdir(exist_ok=True)
-        _write_whole(self._driver_file, driver.encode(), lasting=False)
+        write_whole(self._driver_file, driver.encode(), lasting=False)
 
     def remove_driver(self) -> None:
         """Tells workers to stop; for that there is room on a full disk too."""
+        if self.is_lost:
+            return
         self._driver_file.unlink(missing_ok=True)
 
     def driver(self) -> str | None:
@@ -123,14 +158,18 @@ class Ledger:
 
         Only for the process that holds the run.
         """
+        if self.is_lost:
+            return
         self.remove_driver()
+        left = {file.parent.name for file in self.states.glob("*/*")}
+        left |= {file.parent.parent.name for file in self.states.glob("*/*/*")}
         for pack in self.finished_packs():
-            shutil.rmtree(self.states / pack, ignore_errors=True)
+            if pack in left or isinstance(self.folder, Path):  # there a folder may be empty
+                remove_tree(self.states / pack)
         for folder in (self.results, self.states, self.plans):
             for draft in folder.glob(".*.draft"):
                 draft.unlink(missing_ok=True)
-        with suppress(OSError):  # of packs that are still to do
-            self.states.rmdir()
+        remove_empty(self.states)  # where no pack is still to do
 
     def journal(self, pack: str, trials: int) -> Journal:
         """What earlier workers of a pack left to say."""
@@ -139,13 +178,38 @@ class Ledger:
     def write_journal(self, pack: str, journal: Journal) -> None:
         """Writes it for the next worker."""
         (self.states / pack).mkdir(parents=True, exist_ok=True)
-        _write_whole(self.states / pack / "journal.json", journal_bytes(journal), lasting=False)
+        write_whole(self.states / pack / "journal.json", journal_bytes(journal), lasting=False)
 
-    def piece_folder(self, pack: str, piece: Piece) -> Path:
+    def piece_folder(self, pack: str, piece: Piece) -> Any:
         """Where the state of a pack's piece is kept while it is worked on."""
         return self.states / pack / f"{piece[0]}-{piece[1]}"
 
-    def _piece_file(self, pack: str, piece: Piece) -> Path:
+    def save_piece(self, pack: str, piece: Piece, save: Callable[[Path], None]) -> None:
+        """Keeps what `save` writes into a local folder."""
+        folder = self.piece_folder(pack, piece)
+        if isinstance(folder, Path):
+            folder.mkdir(parents=True, exist_ok=True)
+            save(folder)
+            return
+        with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:
+            save(Path(scratch))
+            upload(Path(scratch), folder)
+
+    def load_piece(self, pack: str, piece: Piece, load: Callable[[Path], None]) -> None:
+        """Gives `load` a local folder with what `save_piece` kept."""
+        folder = self.piece_folder(pack, piece)
+        if isinstance(folder, Path):
+            load(folder)
+            return
+        with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:
+            download(folder, Path(scratch))
+            load(Path(scratch))
+
+    def drop_piece(self, pack: str, piece: Piece) -> None:
+        """Removes what `save_piece` kept."""
+        remove_tree(self.piece_folder(pack, piece))
+
+    def _piece_file(self, pack: str, piece: Piece) -> Any:
         return self.states / pack / f"{piece[0]}-{piece[1]}.parquet"
 
     def has_piece(self, pack: str, piece: Piece) -> bool:
@@ -158,16 +222,16 @@ class Ledger:
 
     def piece_rows(self, pack: str, piece: Piece) -> list[dict[str, Any]]:
         """The rows that `write_piece` wrote; without the identity, which comes from the plan."""
-        return pl.read_parquet(self._piece_file(pack, piece), glob=False).to_dicts()
+        return pl.read_parquet(BytesIO(self._piece_file(pack, piece).read_bytes())).to_dicts()
 
     def write_sweep(self, sweep_toml: str) -> None:
         """Makes the folder a run: written last, so that a killed start leaves no run without a plan."""
-        _write_whole(self.sweep_file, sweep_toml.encode())
+        write_whole(self.sweep_file, sweep_toml.encode())
 
     def write_data(self, name: str, content: bytes) -> None:
         """Writes a task's file, named relative to the folder."""
         (self.folder / name).parent.mkdir(exist_ok=True)
-        _write_whole(self.folder / name, content)
+        write_whole(self.folder / name, content)
 
     def write_plan(self, packs: Sequence[Sequence[Planned]], stored: Mapping[str, str] | None = None) -> None:
         """Writes down every trial of these packs; `stored` gives the names of tasks' files in the folder."""
@@ -178,9 +242,18 @@ class Ledger:
             self.plans / "plan-000000.parquet", pl.DataFrame(rows, schema(*_PLAN_ROLES), orient="row")
         )
 
+    def here(self, *names: str) -> Path:
+        """The folder on this machine, `names` (of folders) in it: itself, or copies of a store's objects."""
+        if isinstance(self.folder, Path):
+            return self.folder
+        copy = scratch_of(self.folder)
+        for name in names:
+            download(self.folder / name, copy / name)
+        return copy
+
     def plan(self) -> pl.LazyFrame:
         """Identity and parameters of every planned trial."""
-        files = sorted(self.plans.resolve().glob("*.parquet"))
+        files = sorted((self.here("plans") / "plans").resolve().glob("*.parquet"))
         damaged = [path for path in files if not _is_whole(path)]
         if damaged or not files:
             what = f"plans/{damaged[0].name} cannot be read" if damaged else "plans/ holds no plan"
@@ -201,7 +274,11 @@ class Ledger:
     def _trial(self, row: dict[str, Any]) -> Trial:
         """The trial of a plan's row, its task's file found in the folder."""
         task = row["task"]
-        return trial_of_row(row | {"task": str(self.folder / task) if is_file_name(task) else task})
+        if is_file_name(task):
+            local = self.here("data") if self._data is None else self._data
+            self._data = local
+            task = str(local / task)
+        return trial_of_row(row | {"task": task})
 
     def pending_cost(self) -> float:
         """Predicted cost of the packs without a result, as `sweeps.packing.cost` counts."""
@@ -220,11 +297,24 @@ class Ledger:
         planned = [{name: row[name] for name in identity} for row in self.pack_rows(pack)]
         whole = [{**row, **who} for row, who in zip(rows, planned, strict=True)]
         _write_table(self.results / f"{pack}.parquet", pl.DataFrame(whole, schema(), orient="row"))
-        shutil.rmtree(self.states / pack, ignore_errors=True)
+        remove_tree(self.states / pack)
 
     def finished_packs(self) -> set[str]:
         """Packs that have a whole result file; a truncated one does not count."""
-        return {path.stem for path in self.results.glob("*.parquet") if _is_whole(path, "trial", "outcome")}
+        return {path.stem for path in self.results.glob("*.parquet") if self._is_result(path)}
+
+    def _is_result(self, path: Any) -> bool:
+        """Whether a result is whole; its footer is read once as long as the file stays as it is."""
+        if isinstance(path, Remote):
+            return True
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        stamp = status.st_size, status.st_mtime_ns
+        if self._seen.get(path) != stamp and _is_whole(path, "trial", "outcome"):
+            self._seen[path] = stamp
+        return self._seen.get(path) == stamp
 
     def pending_packs(self) -> list[str]:
         """Planned packs without a result."""
@@ -232,32 +322,17 @@ class Ledger:
         return [pack for pack in self.pack_sizes() if pack not in finished]
 
 
-def _write_table(path: Path, frame: pl.DataFrame) -> None:
+def _write_table(path: Place, frame: pl.DataFrame) -> None:
     sink = pa.BufferOutputStream()
     frame.write_parquet(sink, metadata={"gradatlas.columns": str(SCHEMA_VERSION)})
-    _write_whole(path, sink.getvalue())
+    write_whole(path, sink.getvalue())
 
 
-def _write_whole(path: Path, content: Any, *, lasting: bool = True) -> None:
-    """The file appears under its name with all its content, or not at all.
-
-    Lasting: a power cut cannot undo it, which takes the disk's time.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+def _is_whole(path: Place, *columns: str) -> bool:
+    """Whether a Parquet file has its footer, and these columns; for a store's object, whether it is there."""
     try:
-        with draft.open("wb") as file:
-            file.write(content)
-            if lasting:
-                file.flush()
-                os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _is_whole(path: Path, *columns: str) -> bool:
-    """Whether a Parquet file has its footer, and these columns."""
-    try:
+        if isinstance(path, Remote):
+            return path.is_file()
         return set(columns) <= set(pq.read_schema(path).names)
     except (OSError, pa.ArrowInvalid):
         return False

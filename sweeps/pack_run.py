@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 
 import torch
@@ -92,7 +91,7 @@ class PackRun:
         self._saved_at = time.monotonic()
         experiment = self._new(piece)
         try:
-            experiment.load(self._ledger.piece_folder(self._pack, piece))
+            self._ledger.load_piece(self._pack, piece, experiment.load)
         except ValueError:  # a state that a power cut left half written
             return self._new(piece)
         return experiment
@@ -118,9 +117,7 @@ class PackRun:
 
     def _save(self) -> None:
         if self._waiting and self._experiment is not None:
-            folder = self._ledger.piece_folder(self._pack, self._waiting[0])
-            folder.mkdir(parents=True, exist_ok=True)
-            self._experiment.save(folder)
+            self._ledger.save_piece(self._pack, self._waiting[0], self._experiment.save)
             self._saved_at = time.monotonic()
             self._write(self._journal.alive)
 
@@ -139,7 +136,7 @@ class PackRun:
     def _halve(self, piece: Piece) -> None:
         """Both halves start anew, after the memory of the whole was given back."""
         self._drop_experiment()
-        shutil.rmtree(self._ledger.piece_folder(self._pack, piece), ignore_errors=True)
+        self._ledger.drop_piece(self._pack, piece)
         self._write(self._journal.halved(piece))
         middle = sum(piece) // 2
         self._waiting[:1] = [(piece[0], middle), (middle, piece[1])]
@@ -155,7 +152,7 @@ class PackRun:
             self._finish(rows)
             return
         self._ledger.write_piece(self._pack, piece, rows)
-        shutil.rmtree(self._ledger.piece_folder(self._pack, piece), ignore_errors=True)
+        self._ledger.drop_piece(self._pack, piece)
         self._drop_experiment()
         del self._waiting[0]
         self._write(self._journal.alive)

@@ -80,7 +80,7 @@ class PackSearcher(Searcher):
         """Nothing was kept."""
 
 
-Reason = Literal["interrupted", "preempted", "out of time", "no room", "dying workers"]
+Reason = Literal["interrupted", "preempted", "out of time", "no room", "dying workers", "taken over"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ class Stop:
         """Passes the request on, once."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self.request("out of time")
+        if self._ledger.is_lost:
+            self.request("taken over")
         if self.reason is not None and not self._told:
             self._told = True
             self._ledger.remove_driver()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from sweeps.environment import environment
 from sweeps.errors import UserError
@@ -18,6 +20,7 @@ from sweeps.ledger import Ledger, schema
 from sweeps.machine import gpu_count, memory_of_pack
 from sweeps.packing import packs, planned_trials, worker_count
 from sweeps.spec import Sweep, dump_sweep, load_sweep
+from sweeps.storage import Place, Remote, place_of, remove_tree
 from sweeps.task_files import npz_bytes, stored_names
 
 
@@ -59,7 +62,7 @@ def usable_cpus(sweep: Sweep, asked: int | None) -> int:
     return cpus
 
 
-def run_folder(sweep: Sweep, spec: Path, *, runs: Path | None, name: str | None) -> Path:
+def run_folder(sweep: Sweep, spec: Path, *, runs: str | Place | None, name: str | None) -> Place:
     """Where a new run goes: RUNS/NAME, by default named after the spec and the time."""
     if name is None:
         name = f"{spec.stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
@@ -68,10 +71,10 @@ def run_folder(sweep: Sweep, spec: Path, *, runs: Path | None, name: str | None)
             f"--name: must be letters, digits, '.', '_', '+' or '-' without a path, but got {name!r}; "
             "--runs names the folder"
         )
-    return (Path(sweep.storage.runs) if runs is None else runs).expanduser() / name
+    return place_of(sweep.storage.runs if runs is None else runs).expanduser() / name
 
 
-def create_run(folder: Path, sweep: Sweep, spec: str, cpus: int) -> Ledger:
+def create_run(folder: Place, sweep: Sweep, spec: str, cpus: int) -> Ledger:
     """The folder of a new run, its plan written; nothing is left behind where that fails."""
     schedule = sweep.schedule
     workers = worker_count(schedule, cpus=cpus, gpus=gpu_count())
@@ -87,7 +90,7 @@ def create_run(folder: Path, sweep: Sweep, spec: str, cpus: int) -> Ledger:
         ledger.write_plan(planned, stored)
         ledger.write_sweep(toml)
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
         if isinstance(error, OSError):
             raise UserError(f"{folder}: plan and data cannot be written: {error.strerror}") from None
         raise
@@ -96,7 +99,8 @@ def create_run(folder: Path, sweep: Sweep, spec: str, cpus: int) -> Ledger:
 
 def sweep_of(ledger: Ledger) -> Sweep:
     """The sweep that a run was made from."""
-    return load_sweep(ledger.sweep_file)
+    folder = ledger.here("", "data")
+    return load_sweep(folder / "sweep.toml")
 
 
 @dataclass(frozen=True)
@@ -131,11 +135,22 @@ def state(ledger: Ledger) -> State:
     )
 
 
-def _outcomes(paths: list[Path]) -> dict[str, int]:
+def _outcomes(paths: list) -> dict[str, int]:
     if not paths:
         return {}
+    if isinstance(paths[0], Remote):
+        with ThreadPoolExecutor(16) as threads:
+            columns = threads.map(_outcome_column, paths)
+            found = Counter(name for names in columns for name in names if name is not None)
+        return dict(sorted(found.items()))
     files = pl.scan_parquet(
         paths, schema=schema(), missing_columns="insert", extra_columns="ignore", glob=False
     )
     counts = files.group_by("outcome").len().sort("outcome").collect()
     return {outcome: count for outcome, count in counts.iter_rows() if outcome is not None}
+
+
+def _outcome_column(result: Remote) -> list[str | None]:
+    """One column of a store's object, without the others."""
+    with result.opened() as file:
+        return pq.read_table(file, columns=["outcome"])["outcome"].to_pylist()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from pathlib import Path
+
+from sweeps.storage import Place
 
 # The first death may be anyone's: a kill from outside, a machine that went away. A second one without
 # anything saved in between speaks for memory, and halving costs at most the time since the last save.
@@ -60,7 +61,7 @@ class Journal:
         return piece[1] - piece[0] == 1 and self.deaths_of_driver > max_failures
 
 
-def read_journal(path: Path, trials: int) -> Journal:
+def read_journal(path: Place, trials: int) -> Journal:
     """The journal of a pack of so many trials; a blank one where there is none, or none that can be read."""
     try:
         stored = json.loads(path.read_bytes())

@@ -6,7 +6,7 @@ import errno
 import time
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from study.regimes import Limits, regime
 from sweeps.ledger import Ledger
 from sweeps.pack_run import PackRun
 from sweeps.packing import cost
+from sweeps.storage import Remote, place_of
 
 _REPORT_SECONDS = 5.0  # between two reports of a pack's progress; one costs the driver 3 ms
+_STORE_SECONDS = 2.0  # between two questions for the driver's orders where they stand in a store
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what would stop every other pack too
 
 
@@ -38,17 +40,19 @@ class PackTrainable(tune.Trainable):
         # Ray leaves GPUs visible to workers that asked for none, so what was asked for decides.
         self._device = torch.device("cuda" if config["gpus"] else "cpu")
         self._run: PackRun | None = None
+        self._answer: str | None = None
+        self._asked = -inf
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The actor goes on with another pack."""
-        self.config, self._run = new_config, None
+        self.config, self._run, self._asked = new_config, None, -inf
         return True
 
     def step(self) -> dict[str, Any]:
         """Works on the pack until it is done, the driver says stop, or a report is due."""
         report = {"pack": self.config["pack"], "trials": 0, "cost": 0.0, "progress": 0.0, "done": True}
         try:
-            return report | self._work(Ledger(Path(self.config["run"])))
+            return report | self._work(Ledger(place_of(self.config["run"])))
         except OSError as error:
             if self._run is not None:
                 with suppress(OSError):  # the disk may be full for this too
@@ -57,7 +61,7 @@ class PackTrainable(tune.Trainable):
 
     def _work(self, ledger: Ledger) -> dict[str, Any]:
         due = time.monotonic() + _REPORT_SECONDS
-        while (driver := ledger.driver()) == self.config["driver"]:
+        while (driver := self._orders(ledger)) == self.config["driver"]:
             run = self._run = self._run or self._opened(ledger)
             run.keep()
             if run.rows is not None:
@@ -68,6 +72,13 @@ class PackTrainable(tune.Trainable):
         if self._run is not None and driver is None:  # else the pack is another driver's now
             self._run.leave()
         return {"left": True}
+
+    def _orders(self, ledger: Ledger) -> str | None:
+        """Whose workers may go on; a store, which wants money for the answer, is asked more rarely."""
+        pause = _STORE_SECONDS if isinstance(ledger.folder, Remote) else 0.0
+        if time.monotonic() - self._asked >= pause:
+            self._answer, self._asked = ledger.driver(), time.monotonic()
+        return self._answer
 
     def _opened(self, ledger: Ledger) -> PackRun:
         return PackRun(

@@ -196,7 +196,7 @@ def test_a_start_that_was_killed_before_its_plan_is_no_run(command, spec, tmp_pa
 
     monkeypatch.setattr(Ledger, "write_plan", lambda *unused: (_ for _ in ()).throw(SystemExit(9)))
     monkeypatch.setattr(
-        "sweeps.runs.shutil.rmtree", lambda *unused, **options: None
+        "sweeps.runs.remove_tree", lambda *unused, **options: None
     )  # a kill cleans nothing up
     assert command("run", spec, "--runs", tmp_path / "runs", "--name", "x").code == 9
     assert "is no run folder" in command("status", tmp_path / "runs" / "x").err

@@ -10,7 +10,7 @@ import pytest
 from study.experiment import results
 from study.records import COLUMNS
 from study.trial import PARAMETERS
-from sweeps import ledger as ledger_module
+from sweeps import storage
 from sweeps.errors import UserError
 from sweeps.ledger import Ledger, schema
 from sweeps.runs import sweep_of
@@ -68,7 +68,7 @@ def test_a_write_that_breaks_leaves_no_file(planned_run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     pack = planned_run.pending_packs()[0]
-    monkeypatch.setattr(ledger_module.os, "fsync", full)
+    monkeypatch.setattr(storage.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         planned_run.write_result(pack, results(planned_run.pack_trials(pack)))
     assert list(planned_run.results.iterdir()) == []
@@ -79,7 +79,7 @@ def test_a_result_has_no_name_before_it_is_whole(planned_run, monkeypatch):
         raise OSError(5, "killed here")
 
     pack = planned_run.pending_packs()[0]
-    monkeypatch.setattr(ledger_module.Path, "replace", killed)
+    monkeypatch.setattr(storage.Path, "replace", killed)
     with pytest.raises(OSError, match="killed here"):
         planned_run.write_result(pack, results(planned_run.pack_trials(pack)))
     assert list(planned_run.results.glob("*.parquet")) == []
