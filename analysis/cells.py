@@ -28,17 +28,22 @@ KEY = ("part", "point")
 _ENOUGH = 5  # repetitions from which on their own spread counts
 
 
-def cells(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS, *, by: Sequence[str] = KEY) -> pl.LazyFrame:
+def cells(
+    trials: pl.LazyFrame,
+    limits: Limits = DEFAULT_LIMITS,
+    *more: pl.Expr,
+    by: Sequence[str] = KEY,
+) -> pl.LazyFrame:
     """One row per point (or other `by`), in decades where nothing else is said:
 
     the parameters, `rows`, and over the rows: `gradient_decades` (median), `low`, `high` (10 % and 90 %
     quantile), `error` (standard error), `forward_decades`, `theory_gradient_decades`, `theory_sd`, `slope`,
     `slope_error` (per layer); the labels `regime` (of the median), `severe`, `determined`, `label` (the
-    regime, or undetermined), `phase` (of the slope); `trained` (trials) and the share of each outcome.
+    regime, or undetermined), `phase` (of the slope); `trained` (trials), the share of each outcome; `more`.
 
     Nuisance parameters differ inside a cell; what stands here is those of one of its rows.
     """
-    found = trials.group_by(by).agg(*_parameters(by), *_gradients(), *_training())
+    found = trials.group_by(by).agg(*_parameters(by), *_gradients(), *_training(), *more)
     labelled = found.with_columns(
         error=_of(_error, "rows", "deviation", "theory_sd"),
         slope_error=_of(_slope_error, "rows", "slope_deviation", "slope_stderr"),

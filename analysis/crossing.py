@@ -61,6 +61,8 @@ def _unsupported(x: np.ndarray, y: np.ndarray) -> str:
     """Why there can be no crossing; empty if there can."""
     if len(y) < LEAST_POINTS:
         return f"{len(y)} cells: at least {LEAST_POINTS} are needed"
+    if np.ptp(x) == 0:
+        return "only one σ_w was tried"
     below, above = int((y < 0).sum()), int((y > 0).sum())
     if min(below, above) < _LEAST_A_SIDE:
         return f"{below} of {len(y)} cells lie below and {above} above: {_LEAST_A_SIDE} each are needed"

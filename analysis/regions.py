@@ -20,7 +20,7 @@ from study.regimes import OUTCOMES, REGIMES
 _MIN_CELLS, _MIN_STABLE, _PURE = 8, 3, 0.8
 
 
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """The Wilson interval of a share, 95 % by default; (0, 1) of nothing.
 
     Source: Wilson (1927).

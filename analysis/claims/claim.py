@@ -20,7 +20,7 @@ class Claim:
     `id`: the question's number, with a letter where it has parts. `depends_on`: on what a verdict "depends"
     hangs. `effect` in `unit` with its 95 % `interval`, from `n` trials. `figure`: a name in
     `analysis.figures.FIGURES`. `answer`: one or two plain sentences with the numbers. `to_run`: what would
-    test it, where this run does not.
+    test it, where this run does not. `rule`: from which interval to which verdict.
     """
 
     id: str
@@ -34,6 +34,7 @@ class Claim:
     figure: str | None = None
     answer: str = ""
     to_run: str = ""
+    rule: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The keys that `gradatlas claims --json` prints."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 QUESTIONS: tuple[tuple[str, str], ...] = (
-    ("1", "Is an early weight's gradient the product of the factors that the chain rule names?"),
+    ("1a", "Is the gradient in a chain of single units the product of the chain rule's factors?"),
+    ("1b", "Is it in networks of wide layers?"),
     ("2a", "Does ReLU's gradient still diminish when weights are small?"),
     ("2b", "Does it diminish less quickly than sigmoid's?"),
     ("2c", "Does it diminish less quickly than tanh's?"),
@@ -21,6 +22,7 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ("7c", "Does He hold the variance of activations and gradients for ReLU?"),
     ("8a", "Do small initial weights reduce the risk of exploding?"),
     ("8b", "Are vanishing gradients the price of small initial weights?"),
+    ("8c", "Do networks with small initial weights learn less often?"),
     ("9a", "Does ReLU, leaky ReLU or ELU instead of sigmoid reduce vanishing?"),
     ("9b", "Does ReLU, leaky ReLU or ELU instead of tanh reduce vanishing?"),
     ("10a", "Does batch normalisation prevent vanishing?"),
@@ -33,5 +35,6 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ("12a", "Do skip connections prevent vanishing in very deep nets?"),
     ("12b", "Do skip connections prevent exploding in very deep nets?"),
     ("13a", "Do early layers learn more slowly than late ones where gradients vanish?"),
-    ("13b", "Does the loss oscillate or become NaN where gradients explode?"),
+    ("13b", "Does training diverge, up to NaN, where gradients explode?"),
+    ("13c", "Does the loss oscillate where gradients explode?"),
 )

@@ -1,0 +1,152 @@
+"""From a finding to a claim: the verdict, the numbers, and a sentence or two made from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import polars as pl
+
+from analysis.claims.claim import Claim
+from analysis.claims.effects import Effect
+from analysis.claims.questions import QUESTIONS
+from analysis.claims.rules import Finding, Rule, found
+from analysis.words import joined, number, percent, word
+
+Measure = Callable[[pl.DataFrame], Effect | None]
+SHARE, POINTS = "share", "difference of shares"
+DECADES, PER_LAYER, SIGMA = "decades", "decades per layer", "σ_w"
+
+_TEXTS = dict(QUESTIONS)
+
+
+def amount(value: float, unit: str) -> str:
+    """A value with its unit, for a sentence."""
+    if unit == SHARE:
+        return percent(value)
+    bare = _bare(value, unit)
+    if unit == POINTS:
+        return f"{bare} points"
+    return bare if unit == SIGMA else f"{bare} {unit}"
+
+
+def _bare(value: float, unit: str) -> str:
+    """The value alone, with its sign where the unit is a change."""
+    if unit == SHARE:
+        return percent(value)
+    if unit == SIGMA:
+        return number(value)
+    text = f"{100 * value:.0f}".replace("-", "−") if unit == POINTS else number(value)
+    return f"+{text}" if value > 0 and text != "0" else text.replace("−0", "0") if text == "−0" else text
+
+
+def span(effect: Effect, unit: str) -> str:
+    """'+12 points (95 % interval +9 to +15)'."""
+    ends = f"{_bare(effect.low, unit)} to {_bare(effect.high, unit)}"
+    return f"{amount(effect.value, unit)} (95\u00a0% interval {ends})"
+
+
+def by_settings(
+    cells: pl.DataFrame, measure: Measure, columns: Mapping[str, str]
+) -> dict[str, list[tuple[str, Effect | None]]]:
+    """The measure in each value of each column; `columns` gives each column's name for a reader."""
+    return {
+        name: [
+            (_setting(column, key), measure(group))
+            for (key,), group in sorted(cells.group_by([column]), key=lambda pair: _place(pair[0][0]))
+            if key is not None
+        ]
+        for column, name in columns.items()
+    }
+
+
+def _place(value: object) -> tuple:
+    return (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
+
+
+def _setting(column: str, value: object) -> str:
+    return str(value) if column in _BANDS else word(column, value)
+
+
+_BANDS = ("band", "depths", "remedy", "kind")
+
+
+def answered(
+    number_: str,
+    rule: Rule,
+    cells: pl.DataFrame,
+    measure: Measure,
+    *,
+    columns: Mapping[str, str],
+    unit: str,
+    figure: str,
+    lead: str,
+    to_run: str,
+) -> Claim:
+    """The claim that a rule makes of a measure over cells, and over the settings of some columns.
+
+    `lead`: the sentence's beginning, to which the effect with its interval is added.
+    """
+    effect = measure(cells)
+    finding = found(rule, effect, by_settings(cells, measure, columns) if effect else {})
+    return told(number_, rule, finding, unit=unit, figure=figure, lead=lead, to_run=to_run)
+
+
+def told(
+    number_: str, rule: Rule, finding: Finding | None, *, unit: str, figure: str, lead: str, to_run: str
+) -> Claim:
+    """The claim of a finding."""
+    if finding is None:
+        return untested(number_, rule, to_run)
+    effect, is_open = finding.effect, finding.verdict == "not tested"
+    text = f"{lead} {span(effect, unit)}."
+    if is_open:
+        text += " That is too wide for a verdict."
+    if finding.verdict == "depends":
+        text += f" {_settings_sentence(finding, unit)}"
+    return Claim(
+        id=number_,
+        question=_TEXTS[number_],
+        verdict=finding.verdict,
+        depends_on=finding.depends_on,
+        effect=_plain(effect.value),
+        unit=unit,
+        interval=(effect.low, effect.high),
+        n=effect.n,
+        figure=figure,
+        answer=text,
+        to_run=f"More points: {to_run}" if is_open else "",
+        rule=rule.words,
+    )
+
+
+def untested(number_: str, rule: Rule, to_run: str) -> Claim:
+    """The claim of a question that the run does not touch."""
+    answer = "This run does not test it."
+    return Claim(number_, _TEXTS[number_], "not tested", answer=answer, to_run=to_run, rule=rule.words)
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _settings_sentence(finding: Finding, unit: str) -> str:
+    """Which settings support and which refute, of what the verdict depends on."""
+    parts: list[str] = []
+    for name in finding.depends_on.split(" and "):
+        for verdict, verb in (("supported", "yes"), ("refuted", "no")):
+            listed = _listed(finding.settings[name], verdict, unit)
+            if listed:
+                parts.append(f"{verb} for {listed}")
+    return f"By setting: {'; '.join(parts)}."
+
+
+def _listed(settings: Sequence[tuple[str, Effect, str]], verdict: str, unit: str) -> str:
+    return joined(
+        [f"{label} ({amount(effect.value, unit)})" for label, effect, told in settings if told == verdict]
+    )
+
+
+def with_arm(cells: pl.DataFrame, arm: pl.Expr, among: Iterable[pl.Expr] = ()) -> pl.DataFrame:
+    """The cells of some kind with `arm`: whether they have the treatment."""
+    return cells.filter(*among).with_columns(arm=arm)

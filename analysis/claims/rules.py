@@ -1,0 +1,82 @@
+"""Rules: from an effect's interval to a verdict. What a rule says in words stands beside every verdict.
+
+An interval that a rule cannot place is too little data, so the question is "not tested". Where a setting
+(an activation, a band of σ_w, …) supports and another refutes, each by an interval of its own, the verdict is
+"depends", on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.claims.claim import Verdict
+from analysis.claims.effects import Effect
+
+MATTERS = 0.05  # a difference between shares below this does not matter
+GUARANTEED = 0.9  # the share that "safe", "holds" and "guaranteed" mean
+PREVENTED = 0.1  # the share below which a remedy prevents something
+_LEAST_STRATUM = 16  # cells of a setting from which on its verdict counts
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A verdict for an effect, and the rule in words."""
+
+    words: str
+    judge: Callable[[Effect], Verdict]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict of all cells together, on what it depends, and each setting's own verdict."""
+
+    effect: Effect
+    verdict: Verdict
+    depends_on: str
+    settings: Mapping[str, Sequence[tuple[str, Effect, Verdict]]]
+
+
+def above(limit: float, *, matters: float = 0.0, noun: str = "the effect") -> Rule:
+    """Supported where the effect is larger than the limit, refuted where it is not, by what matters."""
+
+    def judge(effect: Effect) -> Verdict:
+        if effect.low > limit and effect.value >= limit + matters:
+            return "supported"
+        return "refuted" if effect.high < limit + matters or effect.high <= limit else "not tested"
+
+    least = f" and it is at least {limit + matters:g}" if matters else ""
+    words = f"supported if the whole interval of {noun} lies above {limit:g}{least}"
+    return Rule(f"{words}; refuted if it lies below {limit + matters:g}", judge)
+
+
+def below(limit: float, *, matters: float = 0.0, noun: str = "the effect") -> Rule:
+    """Supported where the effect is smaller than the limit, refuted where it is not, by what matters."""
+
+    def judge(effect: Effect) -> Verdict:
+        if effect.high < limit and effect.value <= limit - matters:
+            return "supported"
+        return "refuted" if effect.low > limit - matters or effect.low >= limit else "not tested"
+
+    least = f" and it is at most {limit - matters:g}" if matters else ""
+    words = f"supported if the whole interval of {noun} lies below {limit:g}{least}"
+    return Rule(f"{words}; refuted if it lies above {limit - matters:g}", judge)
+
+
+def found(
+    rule: Rule, effect: Effect | None, settings: Mapping[str, Sequence[tuple[str, Effect | None]]]
+) -> Finding | None:
+    """The finding of an effect and of the same effect in each setting; None without an effect."""
+    if effect is None:
+        return None
+    judged = {
+        name: [
+            (label, part, rule.judge(part))
+            for label, part in parts
+            if part is not None and part.cells >= _LEAST_STRATUM
+        ]
+        for name, parts in settings.items()
+    }
+    told = {name: {verdict for _, _, verdict in parts} for name, parts in judged.items()}
+    on = [name for name, verdicts in told.items() if {"supported", "refuted"} <= verdicts]
+    return Finding(effect, "depends" if on else rule.judge(effect), " and ".join(on), judged)
