@@ -47,6 +47,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 bench: $(VENV)/.installed-dev
 	PYTHONPATH=. $(BIN)/python tests/bench/engine.py $(CASES)
+	PYTHONPATH=. $(BIN)/python -m tests.bench.analysis
 
 # The README's pictures, from a run of the quickstart preset: make gallery RUN=runs/NAME
 gallery:

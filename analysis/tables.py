@@ -8,7 +8,8 @@ G = -inf is a number here (a gradient that is exactly zero): the median and the 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import polars as pl
 
 from analysis.cells import cells
+from analysis.places import Run, is_url, parquet_files, read_text, storage_options
 from study.records import COLUMNS
 from study.regimes import DEFAULT_LIMITS, OUTCOMES, Limits, is_severe, regime
 
 __all__ = [
-    "SCHEMA", "Counts", "NoResultsError", "Unreadable", "cells", "counts", "failures", "labelled", "layers",
-    "read_sweep", "scan_plans", "scan_results", "sweep_limits",
+    "SCHEMA", "Counts", "NoResultsError", "Run", "Unreadable", "cells", "counts", "failures", "labelled",
+    "layer_quantiles", "layers", "read_sweep", "scan_plans", "scan_results", "scan_runs", "sweep_limits",
 ]  # fmt: skip
 
 _SCALARS = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
@@ -63,17 +65,17 @@ class Counts:
     unmeasured: int
 
 
-def scan_results(run: Path, *, thorough: bool = False) -> tuple[pl.LazyFrame, list[Unreadable]]:
+def scan_results(run: Run, *, thorough: bool = False) -> tuple[pl.LazyFrame, list[Unreadable]]:
     """(all trials with the columns of `study.records`, files that could not be read).
 
     Columns that a file lacks are null. `thorough` reads every file to its end; otherwise its footer must be
     sound, which a truncated file's never is. Raises NoResultsError where no file can be read.
     """
-    if not run.is_dir():
-        raise NoResultsError(
-            f"{run}: must be a run folder, but there is none; `gradatlas list` names the runs"
-        )
-    frame, unreadable = _scan(run / "results", thorough)
+    found = _scan(run, "results", thorough)
+    if found is None:
+        kind = "the URL of a run" if is_url(run) else "a run folder"
+        raise NoResultsError(f"{run}: must be {kind}, but there is none; `gradatlas list` names the runs")
+    frame, unreadable = found
     if frame is not None:
         return frame, unreadable
     if unreadable:
@@ -86,30 +88,63 @@ def scan_results(run: Path, *, thorough: bool = False) -> tuple[pl.LazyFrame, li
     )
 
 
-def scan_plans(run: Path) -> tuple[pl.LazyFrame | None, list[Unreadable]]:
+def scan_runs(runs: Sequence[Run]) -> tuple[pl.LazyFrame, Limits]:
+    """(the trials of several runs with the column `run`, the limits that all of them have).
+
+    Points are numbered on from run to run, so that cells stay apart. Raises ValueError where the runs' limits
+    differ: labels of different meaning would be mixed.
+    """
+    limits = {str(run): sweep_limits(read_sweep(run)) for run in runs}
+    if len(set(limits.values())) > 1:
+        listed = "; ".join(f"{run}: {_limits_words(limit)}" for run, limit in limits.items())
+        raise ValueError(f"the limits must be the same in all runs, but differ: {listed}")
+    frames, first = [], 0
+    for run in runs:
+        frame, _ = scan_results(run)
+        frames.append(frame.with_columns(pl.col("point") + first, run=pl.lit(str(run))))
+        first += (frame.select(pl.col("point").max()).collect().item() or 0) + 1
+    return pl.concat(frames), next(iter(limits.values()), DEFAULT_LIMITS)
+
+
+def _limits_words(limits: Limits) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in vars(limits).items())
+
+
+def scan_plans(run: Run) -> tuple[pl.LazyFrame | None, list[Unreadable]]:
     """(planned trials with identity and parameters, files that could not be read); None without a plan."""
-    return _scan(run / "plans", thorough=False)
+    return _scan(run, "plans", thorough=False) or (None, [])
 
 
-def _scan(folder: Path, thorough: bool) -> tuple[pl.LazyFrame | None, list[Unreadable]]:
-    files = sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
-    faults = {file: _fault(file, thorough) for file in files}
-    unreadable = [Unreadable(file, fault) for file, fault in faults.items() if fault]
+def _scan(run: Run, folder: str, thorough: bool) -> tuple[pl.LazyFrame | None, list[Unreadable]] | None:
+    try:
+        files = parquet_files(run, folder)
+    except OSError as error:
+        raise NoResultsError(f"{run}: cannot be read: {str(error).splitlines()[0]}") from None
+    if files is None:
+        return None
+    options = storage_options(run)
+    with ThreadPoolExecutor(8 if is_url(run) else 1) as pool:
+        faults = dict(zip(files, pool.map(lambda file: _fault(file, thorough, options), files), strict=True))
+    unreadable = [Unreadable(Path(file), fault) for file, fault in faults.items() if fault]
     sound = [file for file in files if not faults[file]]
     if not sound:
         return None, unreadable
     frame = pl.scan_parquet(
-        sound, schema=SCHEMA, missing_columns="insert", extra_columns="ignore", glob=False
-    )
+        sound, schema=SCHEMA, missing_columns="insert", extra_columns="ignore", glob=False,
+        storage_options=options,
+    )  # fmt: skip
     return frame, unreadable
 
 
-def _fault(file: Path, thorough: bool) -> str:
+def _fault(file: str, thorough: bool, options: dict[str, str] | None) -> str:
     """Why the file cannot be scanned, in one line; empty if it can."""
     try:
-        schema = pl.read_parquet_schema(file)
+        if is_url(file):
+            schema = pl.scan_parquet(file, storage_options=options, glob=False).collect_schema()
+        else:
+            schema = pl.Schema(pl.read_parquet_schema(file))
         if thorough:
-            pl.read_parquet(file)
+            pl.read_parquet(file, storage_options=options, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         return f"not a whole Parquet file ({str(error).splitlines()[0]})"
     if "trial" not in schema:
@@ -118,11 +153,11 @@ def _fault(file: Path, thorough: bool) -> str:
     return f"column '{wrong[0]}' must be {SCHEMA[wrong[0]]}, but is {schema[wrong[0]]}" if wrong else ""
 
 
-def read_sweep(run: Path) -> dict[str, Any]:
+def read_sweep(run: Run) -> dict[str, Any]:
     """The run's sweep file; empty where there is none that can be read."""
     try:
-        return tomllib.loads((run / "sweep.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return tomllib.loads(read_text(run, "sweep.toml"))
+    except ValueError:
         return {}
 
 
@@ -180,6 +215,34 @@ def layers(trials: pl.LazyFrame, profile: str = "gradient_profile") -> pl.LazyFr
         back=pl.col("layers") - pl.col("layer"),
         relative=(pl.col("value") - pl.col("last")).fill_nan(None),
     ).drop("last", "layers")
+
+
+def layer_quantiles(
+    trials: pl.LazyFrame, by: Sequence[str], profile: str = "gradient_profile"
+) -> pl.DataFrame:
+    """Per setting `by` and `back` (layers before the last): the profile less that of the last layer.
+
+    `median`, `low` and `high` (10 % and 90 % quantile) and `trials`. One setting is in memory at a time.
+    """
+    relative = pl.col(profile) - pl.col(profile).list.last()
+    back = pl.int_ranges(pl.col(profile).list.len() - 1, -1, -1, dtype=pl.Int32)
+    value = pl.col("value").fill_nan(None)
+    low, high = (value.quantile(share, "nearest").alias(name) for name, share in _BAND)
+    found = []
+    for key in trials.select(by).unique().collect().sort(by).iter_rows():
+        here = [pl.col(name).eq_missing(pl.lit(entry)) for name, entry in zip(by, key, strict=True)]
+        long = (
+            trials.filter(*here, pl.col(profile).list.len() > 0)
+            .select(value=relative, back=back)
+            .explode("value", "back")
+        )
+        bands = long.group_by("back").agg(value.median().alias("median"), low, high, trials=value.count())
+        named = [pl.lit(entry).alias(name) for name, entry in zip(by, key, strict=True)]
+        found.append(bands.collect().sort("back").select(*named, pl.all()))
+    return pl.concat(found, how="vertical_relaxed") if found else pl.DataFrame()
+
+
+_BAND = (("low", 0.1), ("high", 0.9))
 
 
 def counts(trials: pl.LazyFrame, plans: pl.LazyFrame | None) -> Counts:

@@ -15,7 +15,8 @@ from sweeps import chain, theory
 from sweeps.errors import FAILURE, INTERRUPTED, PREEMPTED, USER_ERROR, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from sweeps.ledger import Ledger
     from sweeps.runs import State
@@ -310,6 +311,80 @@ def report(
     except UserError as error:
         _err.print(f"warning: {run}/{error}; the report takes the default limits")
     _write_report(ledger.folder, out)
+
+
+def _no_results(run: Place) -> AbstractContextManager[None]:
+    """Turns what the analysis cannot read into the user's message."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def told() -> Iterator[None]:
+        from analysis.tables import NoResultsError
+
+        try:
+            yield
+        except NoResultsError as error:
+            raise UserError(str(error)) from None
+        except ValueError as error:
+            raise UserError(f"{run}: {error}") from None
+
+    return told()
+
+
+@app.command()
+def claims(
+    run: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """Answer the study's questions from a run: verdict, effect, interval, trials."""
+    from analysis import tables
+    from analysis.claims import claims as claims_of
+    from sweeps import analyse
+
+    with _no_results(run):
+        limits = tables.sweep_limits(tables.read_sweep(_name_of(run)))
+        found = claims_of(tables.labelled(tables.scan_results(_name_of(run))[0], limits), limits)
+    if as_json:
+        print(analyse.claims_json(found))
+    else:
+        analyse.print_claims(found, _out)
+
+
+@app.command()
+def tables(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that the tables go to.")],
+) -> None:
+    """Write a run's tables as Parquet and CSV: trials, layers, cells, regions, boundaries, claims, …"""
+    from analysis.export import write_tables
+    from sweeps import analyse
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: must be a folder, but is a file")
+    with _no_results(run), _err.status("tables …") as status:
+        files = write_tables(_name_of(run), out, lambda doing: status.update(f"tables: {doing}"))
+    analyse.print_files(files, _rows, _out)
+
+
+def _rows(file: Path) -> int:
+    import polars as pl
+
+    return pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
+
+
+@app.command()
+def compare(first: RunArgument, second: RunArgument) -> None:
+    """Put two runs side by side: shares, critical lines, answers."""
+    from analysis.comparing import compare as compared
+    from sweeps import analyse
+
+    with _no_results(first):
+        found = compared(_name_of(first), _name_of(second))
+    analyse.print_comparison(found, _out)
+
+
+def _name_of(run: Place) -> Path | str:
+    """A run as the analysis names it: a folder, or a URL."""
+    return run if isinstance(run, Path) else str(run)
 
 
 @app.command()

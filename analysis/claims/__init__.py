@@ -16,7 +16,7 @@ from analysis.claims.claim import Claim, Verdict
 from analysis.claims.evidence import Evidence, evidence
 from study.regimes import DEFAULT_LIMITS, Limits
 
-__all__ = ["CLAIMS", "Claim", "Verdict", "claims"]
+__all__ = ["CLAIMS", "Claim", "Verdict", "claims", "claims_of"]
 
 CLAIMS: dict[str, Callable[[Evidence, str], Claim]] = {
     "1a": partial(gradients.chain_rule, single=True),
@@ -78,5 +78,9 @@ CLAIMS: dict[str, Callable[[Evidence, str], Claim]] = {
 
 def claims(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> list[Claim]:
     """The claims of labelled trials, in the order of the questions."""
-    from_run = evidence(trials, limits)
-    return [claim(from_run, number) for number, claim in CLAIMS.items()]
+    return claims_of(evidence(trials, limits))
+
+
+def claims_of(found: Evidence) -> list[Claim]:
+    """The claims of what `analysis.claims.evidence` gathered."""
+    return [claim(found, number) for number, claim in CLAIMS.items()]

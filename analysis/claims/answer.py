@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import polars as pl
 
 from analysis.claims.claim import Claim
-from analysis.claims.effects import Effect
 from analysis.claims.questions import QUESTIONS
 from analysis.claims.rules import Finding, Rule, found
+from analysis.effects import Effect
 from analysis.words import joined, number, percent, word
 
 Measure = Callable[[pl.DataFrame], Effect | None]
@@ -68,7 +68,7 @@ def _setting(column: str, value: object) -> str:
     return str(value) if column in _BANDS else word(column, value)
 
 
-_BANDS = ("band", "depths", "remedy", "kind")
+_BANDS = ("band", "depths", "weights")
 
 
 def answered(

@@ -19,10 +19,10 @@ from analysis.claims.answer import (
     with_arm,
 )
 from analysis.claims.claim import Claim
-from analysis.claims.effects import Effect, difference, matched, median, share
 from analysis.claims.evidence import LARGE, SMALL, USUAL, Evidence
 from analysis.claims.rules import GUARANTEED, MATTERS, above, below, found
 from analysis.crossing import crossing
+from analysis.effects import Effect, difference, matched, median, share
 
 STRATA = ("part", "init", "width", "octave", "scale")
 _RUN = "gradatlas run claims (part {part})"
@@ -159,14 +159,23 @@ def relu_explodes_more(evidence: Evidence, number: str, other: str) -> Claim:
     )
 
 
+_WEIGHTS = (
+    pl.when(pl.col("sigma_w") < 0.5)
+    .then(pl.lit("σ_w < 0.5"))
+    .when(pl.col("sigma_w") > 2)
+    .then(pl.lit("σ_w > 2"))
+    .otherwise(pl.lit("0.5 ≤ σ_w ≤ 2"))
+)
+
+
 def lost_after_twenty(evidence: Evidence, number: str, activation: str) -> Claim:
     """5: the median G of 20 and more layers."""
     return answered(
         number,
         below(-10.0, noun="the median G at depth ≥ 20"),
-        evidence.plain.filter(_is(activation), pl.col("depth") >= 20),
+        evidence.plain.filter(_is(activation), pl.col("depth") >= 20).with_columns(weights=_WEIGHTS),
         partial(median, what="gradient_decades"),
-        columns={"band": "σ_w"},
+        columns={"weights": "σ_w"},
         unit=DECADES,
         figure="gradient_profiles",
         lead=f"After 20 and more layers of {activation} the gradient has changed by",

@@ -11,10 +11,10 @@ import polars as pl
 from analysis import words
 from analysis.claims.answer import POINTS, SHARE, answered, untested, with_arm
 from analysis.claims.claim import Claim, Verdict
-from analysis.claims.effects import Effect, difference, share
 from analysis.claims.evidence import Evidence
 from analysis.claims.gradients import STRATA
 from analysis.claims.rules import MATTERS, PREVENTED, Rule, above, below
+from analysis.effects import Effect, difference, share
 
 _RUN = "gradatlas run claims (part {part})"
 _WORDS = (
