@@ -17,6 +17,7 @@ from study.trial import reject_bad_value
 
 _BRACKET = (1e-3, 1e3)  # of σ_w
 _SCAN = 241
+_DEEPEST = 10_000
 _FLAT = 1e-12  # |χ − 1| that rounding makes
 
 
@@ -32,7 +33,7 @@ class Place:
 
     def __post_init__(self) -> None:
         reject_bad_value("width", self.width)
-        for name, least in (("sigma_w", 1e-100), ("sigma_b", 0.0), ("input_std", 0.0)):
+        for name, least in (("sigma_w", 1e-100), ("sigma_b", 0.0), ("input_std", 1e-100)):
             value = getattr(self, name)
             if not least <= value < 1e100:
                 raise ValueError(f"{name}: must be a number from {least:g} to below 1e100, but got {value!r}")
@@ -60,6 +61,10 @@ def theory_row(place: Place, *, depth: int | None = None, limits: Limits = DEFAU
     """
     if depth is not None:
         reject_bad_value("depth", depth)
+        if depth > _DEEPEST:
+            raise ValueError(
+                f"depth: must be at most {_DEEPEST}, as layer by layer is predicted, but got {depth}"
+            )
     structure = place.structure
     row: dict[str, Any] = {
         "activation": structure.activation, "sigma_w": place.sigma_w, "sigma_b": place.sigma_b,

@@ -69,7 +69,7 @@ def predictions(trials: Sequence[Trial], inputs: InputStatistics) -> list[Predic
     found: list[Prediction] = [_BEYOND] * len(trials)
     groups: dict[tuple[Structure, bool], list[int]] = {}
     for place, trial in enumerate(trials):
-        if _in_range(trial):
+        if _in_range(trial) and (inputs.mean_square or trial.bias_std):
             groups.setdefault((structure_of(trial), trial.init == "orthogonal"), []).append(place)
     for (structure, orthogonal), places in groups.items():
         deepest_first = sorted(places, key=lambda place: -trials[place].depth)
@@ -82,7 +82,7 @@ def predictions(trials: Sequence[Trial], inputs: InputStatistics) -> list[Predic
     return found
 
 
-_BEYOND = Prediction(None, None, None, "a weight or bias variance is zero or beyond float64")
+_BEYOND = Prediction(None, None, None, "the weights, the signal or a bias is zero or beyond float64")
 _LAYERS_TOGETHER = 4_000_000  # networks × layers at once: about 200 MB
 
 

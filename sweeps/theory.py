@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from study.phase import Place
 
 Draw = Callable[["Place", Path, Path | None], None]
+_OPTIONS = (
+    "activation", "sigma_w", "sigma_b", "depth", "width", "norm", "norm_position", "skip", "batch_size",
+    "input_std", "family", "plot", "measured",
+)  # fmt: skip
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -78,15 +82,23 @@ def theory_command(draw: Draw) -> Callable[..., None]:
                 _write(draw, places[0], plot, measured)
                 return
             rows = [_row(place, layers, critical=critical) for place in places]
+        except UserError:
+            raise
         except ValueError as error:
-            name, _, rule = str(error).partition(":")
-            raise UserError(f"--{name.replace('_', '-')}:{rule}") from None
+            raise UserError(_of_an_option(str(error))) from None
         if as_json:
             print(json.dumps([_finite(row) for row in rows], ensure_ascii=False, indent=2))
         else:
             _print(rows, critical=critical)
 
     return theory
+
+
+def _of_an_option(message: str) -> str:
+    """A message that begins with a field's name, with that of its option; others are about the run."""
+    name, _, rule = message.partition(":")
+    known = name in _OPTIONS
+    return f"--{name.replace('_', '-')}:{rule}" if known else f"--measured: {message}"
 
 
 def _place(activation: str, kind: dict[str, Any], numbers: dict[str, Any]) -> Place:

@@ -17,12 +17,13 @@ from matplotlib.figure import Figure
 
 from analysis.figures import theme
 from analysis.tables import scan_results
-from study.critical import critical, log_chi
+from study.critical import critical, has_fixed_points, log_chi
 from study.phase import Place
 
 _DPI = 160
 _SPAN, _BIASES = 2.5, (0.02, 2.0)  # factors of σ_w around the critical one; σ_b
 _SCALES = (6.0, 30.0)  # depth scales that are drawn, in layers
+_HEIGHTS = (0.72, 0.34, 0.1, 0.2, 0.34)  # of the names of χ = 1 and of those lines, as shares of the height
 _LIMITS = 0.3, 0.01  # decades per layer: of the colours, and up to which they are linear
 
 
@@ -82,14 +83,14 @@ def draw(place: Place, data: pl.DataFrame, points: pl.DataFrame | None = None) -
     largest, linear = _LIMITS
     norm = SymLogNorm(linear, linscale=0.6, vmin=-largest, vmax=largest)
     mesh = axes.pcolormesh(x, y, slope, cmap=colours, norm=norm, shading="gouraud", rasterized=True)
+    axes.set(xscale="log", yscale="log", xlabel="weights σ_w", ylabel="biases σ_b")
+    axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
     _draw_lines(axes, x, y, slope)
     if points is not None and not points.is_empty():
         axes.scatter(
             points["sigma_w"], points["sigma_b"], c=points["slope"], cmap=colours, norm=norm, s=34,
             edgecolor=theme.INK, linewidth=0.7, zorder=4,
         )  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlabel="weights σ_w", ylabel="biases σ_b")
-    axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
@@ -105,15 +106,27 @@ def draw(place: Place, data: pl.DataFrame, points: pl.DataFrame | None = None) -
 
 
 def _draw_lines(axes: Axes, x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
-    """χ = 1, labelled, and where the depth scale is 6 and 30 layers, on both sides."""
-    if slope.min() < 0 < slope.max():
-        line = axes.contour(x, y, slope, levels=[0.0], colors=[theme.INK], linewidths=2.0)
-        axes.clabel(line, fmt=lambda _: "χ = 1", fontsize="small")
+    """χ = 1, and where the depth scale is 6 and 30 layers on both sides, each with its name."""
     scales = sorted(sign / (2 * scale * np.log(10)) for scale in _SCALES for sign in (-1.0, 1.0))
-    there = [level for level in scales if slope.min() < level < slope.max()]
-    if there:
-        lines = axes.contour(x, y, slope, levels=there, colors=[theme.FAINT], linewidths=0.8, linestyles="--")
-        axes.clabel(lines, fmt=lambda level: f"ξ = {1 / abs(2 * level * np.log(10)):.0f}", fontsize="x-small")
+    for place, level in enumerate([0.0, *scales]):
+        if not slope.min() < level < slope.max():
+            continue
+        colour, width, style = (theme.FAINT, 0.9, "--") if level else (theme.INK, 2.0, "-")
+        line = axes.contour(x, y, slope, levels=[level], colors=[colour], linewidths=width, linestyles=style)
+        name = f"ξ = {1 / abs(2 * level * np.log(10)):.0f}" if level else "χ = 1"
+        _name(axes, line.get_paths()[0].vertices, name, height=_HEIGHTS[place], bold=not level)
+
+
+def _name(axes: Axes, line: np.ndarray, name: str, *, height: float, bold: bool) -> None:
+    """The line's name on it, at a share of the diagram's height."""
+    low, high = axes.get_ylim()
+    wanted = low * (high / low) ** height
+    x, y = line[np.argmin(np.abs(np.log(line[:, 1] / wanted)))]
+    axes.text(
+        x, y, name, fontsize="small" if bold else "x-small", ha="center", va="center", zorder=3,
+        color=theme.INK, weight="bold" if bold else "normal", clip_on=True,
+        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "boxstyle": "round,pad=0.15"},
+    )  # fmt: skip
 
 
 def _title(place: Place, points: pl.DataFrame | None) -> str:
@@ -130,6 +143,11 @@ def _title(place: Place, points: pl.DataFrame | None) -> str:
 
 def write_phase_diagram(place: Place, file: Path, run: Path | None = None) -> None:
     """Draws into a file in the format of its suffix; raises ValueError where there is nothing to draw."""
+    if not has_fixed_points(place.structure):
+        raise ValueError(
+            "plot: the diagram shows χ where the variance has come to rest, but with a skip connection or "
+            "batch norm it never does, and of lstm and gru there is no theory; leave these"
+        )
     points = None if run is None else measured(run, place)
     if points is not None and points.is_empty():
         raise ValueError(

@@ -295,6 +295,13 @@ def test_the_odd_trial_has_a_number_or_none(activation, structure, change):
         assert value is None or not np.isnan(value)
 
 
+def test_a_blank_batch_has_no_prediction_without_biases():
+    blank = input_statistics(torch.zeros(4, 64))
+    silent, biased = predictions([Trial(), Trial(bias_std=0.3)], blank)
+    assert silent[:3] == (None, None, None)
+    assert biased.gradient_decades is not None
+
+
 def test_inputs_are_summed_up_as_a_naive_loop_does():
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.arange(
         1, 6

@@ -41,10 +41,24 @@ def test_without_theory_every_number_is_null_and_the_note_says_why(command):
         (["--activation", "rellu"], "--activation: must be one of .* did you mean 'relu'?"),
         (["--sigma-w", "x"], "--sigma-w: must be a number, but got 'x'"),
         (["--sigma-w", "-1"], "--sigma-w: must be a number from 1e-100 to below 1e100, but got -1.0"),
+        (["--input-std", "0"], "--input-std: must be a number from 1e-100 to below 1e100, but got 0.0"),
+        (["--depth", "99999999"], "--depth: must be at most 10000"),
+        (
+            ["--plot", "/no/where/x.png", "--activation", "tanh"],
+            "^gradatlas: --plot: /no/where/x.png: No such file or directory",
+        ),
         (["--depth", "0"], "--depth: must be a whole number >= 1, but got 0"),
         (["--critical", "--sigma-w", "1"], "--critical: takes the critical σ_w; leave it or --sigma-w"),
         (["--plot", "x.png"], "--plot: draws the diagram of one activation; add --activation NAME"),
         (["--plot", "x.gif", "--activation", "tanh"], "--plot: must end in one of .png, .svg, .pdf"),
+        (
+            ["--plot", "x.png", "--activation", "tanh", "--skip", "residual"],
+            "--plot: the diagram shows χ where the variance has come to rest, but with a skip connection",
+        ),
+        (
+            ["--plot", "x.png", "--activation", "tanh", "--measured", "nowhere"],
+            "^gradatlas: --measured: nowhere: must be a run folder, but there is none",
+        ),
         (["--measured", "runs/x"], "--measured: puts points on a phase diagram; add --plot FILE"),
     ],
 )
@@ -63,4 +77,4 @@ def test_the_diagram_is_drawn_with_a_runs_points(command, tmp_path, finished_run
     assert out.code == 2  # that run has no biases
     assert "must have cells of tanh with biases" in out.err
     assert command("theory", "--activation", "tanh", "--plot", str(file)).code == 0
-    assert "χ = 1" in file.read_text() or file.stat().st_size > 10_000
+    assert file.stat().st_size > 10_000
