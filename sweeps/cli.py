@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sweeps.ledger import Ledger
+    from sweeps.machine import Node
     from sweeps.runs import State
     from sweeps.spec import Sweep
     from sweeps.storage import Place
@@ -51,6 +53,10 @@ RunArgument = Annotated[
 ]
 RunsOption = Annotated[
     Any, typer.Option(metavar="DIR", parser=_place, help="Folder or URL of the runs.", show_default=False)
+]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="auto|HOST:PORT", help="Run on an existing Ray cluster that this machine is in."),
 ]
 TakeOver = Annotated[
     bool, typer.Option("--take-over", help="Take a run at a URL from a process that is dead or cut off.")
@@ -115,26 +121,56 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, and start nothing.")
     ] = False,
+    address: Address = None,
+    go_on: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run of this --name where there is one.")
+    ] = False,
+    take_over: TakeOver = False,
     no_report: NoReport = False,
     json_lines: JsonOutput = False,
 ) -> None:
-    """Run a sweep on this machine and write its report."""
+    """Run a sweep on this machine, or on a cluster, and write its report."""
     from sweeps import runs as life
     from sweeps.spec import load_sweep
 
     file = life.spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
-    used = life.usable_cpus(sweep, cpus)
     folder = life.run_folder(sweep, file, runs=runs, name=name)
-    if dry_run:
-        from sweeps.forecast import forecast
+    if go_on:
+        if name is None:
+            raise UserError("--resume: goes on with the run of a name; add --name NAME")
+        if not dry_run and life.is_begun(folder):
+            resume(folder, cpus, no_report, json_lines, take_over, address)
+            return
+    with _machines(sweep, cpus, address) as nodes:
+        used = sum(node.cpus for node in nodes)
+        if dry_run:
+            from sweeps.forecast import forecast
 
-        _out.print(forecast(sweep, used), markup=False)
+            _out.print(forecast(sweep, nodes), markup=False)
+            return
+        ledger = life.create_run(folder, sweep, spec, used, nodes)
+        if not json_lines:
+            where = f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else "")
+            _out.print(f"{sweep.trials} trials on {where}, into {folder}", markup=False)
+        _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines, in_cluster=bool(address))
+
+
+@contextmanager
+def _machines(sweep: Sweep, cpus: int | None, address: str | None) -> Iterator[list[Node]]:
+    """The machines that packs run on; a cluster is joined for as long as this lasts."""
+    from sweeps import runs as life
+    from sweeps.machine import this_node
+
+    if address is None:
+        yield [this_node(life.usable_cpus(sweep, cpus))]
         return
-    ledger = life.create_run(folder, sweep, spec, used)
-    if not json_lines:
-        _out.print(f"{sweep.trials} trials on {used} CPUs, into {folder}", markup=False)
-    _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines)
+    if cpus is not None:
+        raise UserError("--cpus: is for a Ray of this machine alone; leave it or --address")
+    from sweeps import cluster
+
+    with cluster.joined(address):
+        yield cluster.nodes()
 
 
 @app.command()
@@ -144,6 +180,7 @@ def resume(
     no_report: NoReport = False,
     json_lines: JsonOutput = False,
     take_over: TakeOver = False,
+    address: Address = None,
 ) -> None:
     """Go on with a run that was stopped; a finished one is left as it is."""
     from sweeps import runs as life
@@ -158,8 +195,17 @@ def resume(
         else:
             _out.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
         return
-    used = life.usable_cpus(sweep, cpus)
-    _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines, take_over=take_over)
+    with _machines(sweep, cpus, address) as nodes:
+        used = sum(node.cpus for node in nodes)
+        _execute(
+            ledger,
+            sweep,
+            used,
+            report=not no_report,
+            json_lines=json_lines,
+            take_over=take_over,
+            in_cluster=address is not None,
+        )
 
 
 def _print_event(event: str, **values: Any) -> None:
@@ -169,7 +215,14 @@ def _print_event(event: str, **values: Any) -> None:
 
 
 def _execute(
-    ledger: Ledger, sweep: Sweep, cpus: int, *, report: bool, json_lines: bool, take_over: bool = False
+    ledger: Ledger,
+    sweep: Sweep,
+    cpus: int,
+    *,
+    report: bool,
+    json_lines: bool,
+    take_over: bool = False,
+    in_cluster: bool = False,
 ) -> None:
     """Runs what is pending, says how it ended, writes the report."""
     from sweeps import runs as life
@@ -179,7 +232,9 @@ def _execute(
         if json_lines:
             told = {"done": before.finished, "planned": before.planned, "packs": before.packs}
             _print_event("start", run=str(ledger.folder), **told, cpus=cpus)
-        stopped, failures = _run_watched(ledger, sweep, cpus, before, json_lines=json_lines)
+        stopped, failures = _run_watched(
+            ledger, sweep, cpus, before, json_lines=json_lines, in_cluster=in_cluster
+        )
         after = life.state(ledger)
         code = _exit_code(stopped, after)
         if report and code in (0, FAILURE):
@@ -193,7 +248,7 @@ def _execute(
 
 
 def _run_watched(
-    ledger: Ledger, sweep: Sweep, cpus: int, before: State, *, json_lines: bool
+    ledger: Ledger, sweep: Sweep, cpus: int, before: State, *, json_lines: bool, in_cluster: bool
 ) -> tuple[str | None, tuple[str, ...]]:
     """Why the run stopped before its end, if it did, and what failed."""
     from functools import partial
@@ -210,7 +265,7 @@ def _run_watched(
     )
     try:
         with watched as watcher:
-            ended = run_packs(ledger, sweep, cpus, watcher)
+            ended = run_packs(ledger, sweep, cpus, watcher, in_cluster=in_cluster)
     except KeyboardInterrupt:
         return "interrupted", ()
     return ended.stopped, ended.failures
@@ -228,7 +283,7 @@ def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder
     done = f"{after.finished} of {after.planned} trials are done and kept"
     words = {
         "interrupted": "stopped",
-        "preempted": "preempted (SIGTERM)",
+        "preempted": "preempted",
         "out of time": "schedule.time_budget is spent",
     }
     if stopped in words:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "ray", "optuna", "polars", "seaborn", "numpy", "scipy", "p
 def environment(run: str, spec: str, cpus: int) -> str:
     """The content of environment.json."""
     described: dict[str, Any] = {
-        "gradatlas": version("gradatlas"),
+        "gradatlas": _own_version(),
         "spec": spec,
         "run": run,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -35,6 +35,14 @@ def environment(run: str, spec: str, cpus: int) -> str:
         "column_version": SCHEMA_VERSION,
     }
     return json.dumps(described, indent=2) + "\n"
+
+
+def _own_version() -> str:
+    """The version; where the code came to a cluster with a job, there may be no distribution to ask."""
+    try:
+        return version("gradatlas")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _cpu_name() -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import torch
 
 from study.memory import pack_memory
-from sweeps.machine import RAY_BYTES, WORKER_BYTES, gpu_count, memory_of_pack
-from sweeps.packing import cost, packs, planned_trials, worker_count
+from sweeps.machine import RAY_BYTES, WORKER_BYTES, Node
+from sweeps.packing import capacity, cost, packs, planned_trials
 from sweeps.spec import Sweep
 
 # Measured over packs of 64 to 256 trials: the engine's share of the bare products' rate, and what a run
@@ -17,18 +18,18 @@ _ENGINE_SHARE = 0.5
 _START_SECONDS = 12.0
 
 
-def forecast(sweep: Sweep, cpus: int) -> str:
+def forecast(sweep: Sweep, nodes: Sequence[Node]) -> str:
     """Rows, packs, memory and time as lines of text; the time is calibrated on this machine in 0.3 s."""
     schedule = sweep.schedule
-    workers = worker_count(schedule, cpus=cpus, gpus=gpu_count())
+    workers, room = capacity(schedule, nodes)
     planned = planned_trials(sweep)
-    cut = packs(planned, schedule, workers, memory_of_pack(workers, gpus_per_pack=schedule.gpus_per_pack))
+    cut = packs(planned, schedule, workers, room)
     largest = max(pack_memory([entry.trial for entry in pack]) for pack in cut)
     work = sum(cost(entry.trial) for entry in planned)
     seconds = _START_SECONDS + work / (
         _products_per_second() * _ENGINE_SHARE * workers * schedule.cpus_per_pack
     )
-    memory = RAY_BYTES + workers * (WORKER_BYTES + largest)
+    memory = len(nodes) * RAY_BYTES + workers * (WORKER_BYTES + largest)
     sizes = sorted(len(pack) for pack in cut)
     return "\n".join(
         (

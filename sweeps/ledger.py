@@ -130,6 +130,9 @@ class Ledger:
             self.results.mkdir(exist_ok=True)
             yield
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lease": None}  # Tune pickles what a run is told; a lease stays where it is
+
     @property
     def is_lost(self) -> bool:
         """Whether another process took the run from this one, which must write no more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,6 +29,22 @@ def _number(path: Path) -> int | None:
         return None
 
 
+@dataclass(frozen=True)
+class Node:
+    """What packs may use of a machine; memory in bytes, `gpu_memory` that of its smallest GPU."""
+
+    cpus: int
+    gpus: int
+    memory: int
+    gpu_memory: int
+
+
+def this_node(cpus: int) -> Node:
+    """This machine, of which so many CPUs are used."""
+    gpus = gpu_count()
+    return Node(cpus, gpus, memory_bytes(), gpu_memory_bytes() if gpus else 0)
+
+
 def gpu_count() -> int:
     """GPUs that torch finds here."""
     return torch.cuda.device_count()
@@ -38,11 +55,11 @@ def gpu_memory_bytes() -> int:
     return min(torch.cuda.get_device_properties(place).total_memory for place in range(gpu_count()))
 
 
-def memory_of_pack(workers: int, *, gpus_per_pack: float) -> float:
-    """Bytes that each of so many packs may take at a time, on the machine or on its share of a GPU."""
+def memory_of_pack(node: Node, workers: int, *, gpus_per_pack: float) -> float:
+    """Bytes that each of so many packs may take at a time, on a machine or on its share of a GPU."""
     if gpus_per_pack:
-        return _USABLE * gpu_memory_bytes() * min(gpus_per_pack, 1.0) - _GPU_CONTEXT_BYTES
-    return (_USABLE * memory_bytes() - RAY_BYTES) / workers - WORKER_BYTES
+        return _USABLE * node.gpu_memory * min(gpus_per_pack, 1.0) - _GPU_CONTEXT_BYTES
+    return (_USABLE * node.memory - RAY_BYTES) / workers - WORKER_BYTES
 
 
 class CpuUse:

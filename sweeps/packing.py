@@ -16,6 +16,7 @@ from study.randomness import trial_seeds
 from study.tasks import task_named
 from study.trial import PARAMETERS, RECURRENT, Trial, trial_of
 from sweeps.errors import UserError
+from sweeps.machine import Node, memory_of_pack
 from sweeps.search import SAMPLERS, distributions
 from sweeps.spec import Part, Schedule, Sweep
 
@@ -112,16 +113,29 @@ def cost(trial: Trial) -> float:
     return 3.0 * trial.batch_size * weights * (trial.steps + profile_steps)
 
 
-def worker_count(schedule: Schedule, *, cpus: int, gpus: int) -> int:
-    """Packs that run at a time; at least one."""
+def _slots(schedule: Schedule, cpus: int, gpus: int) -> int:
+    """Packs that a machine holds at a time."""
     bounds = [cpus // schedule.cpus_per_pack]
     if schedule.gpus_per_pack:
         # Shares of a GPU do not add up across GPUs: at 0.4 a GPU holds two packs.
         share = schedule.gpus_per_pack
         bounds.append(gpus * int(1 / share + 1e-9) if share <= 1 else gpus // int(share))
-    if schedule.concurrency is not None:
-        bounds.append(schedule.concurrency)
-    return max(1, min(bounds))
+    return min(bounds)
+
+
+def worker_count(schedule: Schedule, *, cpus: int, gpus: int) -> int:
+    """Packs that run at a time on one machine; at least one."""
+    slots = _slots(schedule, cpus, gpus)
+    return max(1, min(slots, schedule.concurrency or slots))
+
+
+def capacity(schedule: Schedule, nodes: Sequence[Node]) -> tuple[int, float]:
+    """(packs that run at a time on these machines, bytes that a pack may take on the smallest of them)."""
+    slots = [(node, _slots(schedule, node.cpus, node.gpus)) for node in nodes]
+    used = [(node, count) for node, count in slots if count] or [(nodes[0], 1)]
+    workers = sum(count for _, count in used)
+    memory = min(memory_of_pack(*place, gpus_per_pack=schedule.gpus_per_pack) for place in used)
+    return min(workers, schedule.concurrency or workers), memory
 
 
 def packs(

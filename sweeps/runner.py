@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +18,7 @@ from types import FrameType
 from typing import Any, Literal
 from uuid import uuid4
 
-# Before Ray is imported: a cluster of our own on the loopback needs no token, Tune's own tables, loggers and
-# saved states would only repeat what the ledger holds, and Ctrl-C is ours to handle.
-for _name, _value in {
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}.items():
-    os.environ.setdefault(_name, _value)
+from sweeps import cluster  # isort: skip  (first: it sets what Ray reads when it is imported)
 
 import ray
 from ray import tune
@@ -43,12 +30,13 @@ from sweeps.errors import PREEMPTED, UserError
 from sweeps.ledger import Ledger
 from sweeps.packing import worker_count
 from sweeps.spec import Schedule, Sweep
+from sweeps.storage import Place
 from sweeps.trainable import PackTrainable
 
 _LOOK_SECONDS = 5.0  # between two looks at whether Ray's node is alive
 _RESTARTS = 30  # of a pack whose workers die: enough to halve 256 trials down to one and to give that up
-_GRACE_SECONDS = 15.0  # that SIGTERM leaves for saving; SLURM kills after 30
-_OBJECT_STORE = 100 * 2**20  # bytes; nothing travels through it, Ray would take 30 % of the memory
+_PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before the end
+_PENDING = 16  # packs that wait for a place in a cluster, so that nodes which come find some at once
 
 
 class PackSearcher(Searcher):
@@ -94,8 +82,8 @@ class Ended:
 class Stop:
     """Whether a run ends before its plan does, and why; the first reason stands."""
 
-    def __init__(self, ledger: Ledger, seconds: float | None) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, seconds: float | None, grace: float = 15.0) -> None:
+        self._ledger, self._grace = ledger, grace
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._told = False
         self.reason: Reason | None = None
@@ -116,31 +104,36 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C become requests; a second Ctrl-C stops at once."""
-
-        def requested(number: int, frame: FrameType | None) -> None:
-            if number == signal.SIGINT and self.reason == "interrupted":
-                raise KeyboardInterrupt
-            self.request("interrupted" if number == signal.SIGINT else "preempted")
-            if number == signal.SIGTERM:
-                _leave_after(_GRACE_SECONDS, self._ledger.folder)
-
-        before = {number: signal.signal(number, requested) for number in (signal.SIGINT, signal.SIGTERM)}
+        """SIGTERM, SIGUSR1 and Ctrl-C become requests; a second Ctrl-C stops at once."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_PREEMPTIONS)}
+        self.catch_signals()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def catch_signals(self) -> None:
+        """Makes the signals ours; Tune takes SIGUSR1 for itself when it starts."""
+        for number in (signal.SIGINT, *_PREEMPTIONS):
+            signal.signal(number, self._requested)
 
-def _leave_after(seconds: float, run: Path) -> None:
+    def _requested(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.reason == "interrupted":
+            raise KeyboardInterrupt
+        if number != signal.SIGINT and self.reason is None:
+            _leave_after(self._grace, self._ledger.folder)
+        self.request("interrupted" if number == signal.SIGINT else "preempted")
+
+
+def _leave_after(seconds: float, run: Place) -> None:
     """Ends this process with the code of a preemption, whatever it is doing then.
 
     A SIGTERM to all processes of a job ends Ray's too, and a call that waits for them would wait a minute.
     """
 
     def leave() -> None:
-        print(f"preempted (SIGTERM): go on with: gradatlas resume {run}", file=sys.stderr, flush=True)
+        print(f"preempted: go on with: gradatlas resume {run}", file=sys.stderr, flush=True)
         os._exit(PREEMPTED)
 
     timer = threading.Timer(seconds, leave)
@@ -171,7 +164,7 @@ class _Reporter(Callback):
         self._watcher: Watcher | None = watcher
         self._stop, self._patience = stop, patience
         self._deaths = 0  # of workers, in a row
-        self._started = False
+        self._started = self._stepped = False
         self._looked = time.monotonic()
         self.failures: list[str] = []
 
@@ -200,6 +193,12 @@ class _Reporter(Callback):
             self.failures.append(f"{self._deaths} workers in a row died before they reported anything")
             self._stop.request("dying workers")
 
+    def on_step_begin(self, *unused: Any, **info: Any) -> None:
+        """Tune has set its own signals by now."""
+        if not self._stepped:
+            self._stepped = True
+            self._stop.catch_signals()
+
     def on_step_end(self, *unused: Any, **info: Any) -> None:
         """Several times a second."""
         self._stop.tell_workers()
@@ -215,13 +214,16 @@ class _Reporter(Callback):
         return {"_watcher": None}  # Tune pickles its callbacks; a live display cannot be
 
 
-def run_packs(ledger: Ledger, sweep: Sweep, cpus: int, watcher: Watcher) -> Ended:
-    """Runs every pending pack on a Ray of this machine, and what failed again, `max_failures` times.
+def run_packs(
+    ledger: Ledger, sweep: Sweep, cpus: int, watcher: Watcher, *, in_cluster: bool = False
+) -> Ended:
+    """Runs every pending pack, and what failed again, `max_failures` times.
 
-    The caller holds the run. Raises UserError where Ray can never run a pack.
+    On a Ray of this machine, or on the cluster that the caller has joined. The caller holds the run. Raises
+    UserError where Ray can never run a pack.
     """
     driver = uuid4().hex
-    stop = Stop(ledger, sweep.schedule.time_budget)
+    stop = Stop(ledger, sweep.schedule.time_budget, sweep.schedule.grace)
     failures: list[str] = []
     ledger.clear_states()
     try:
@@ -230,7 +232,12 @@ def run_packs(ledger: Ledger, sweep: Sweep, cpus: int, watcher: Watcher) -> Ende
             if not pending or stop.reason:
                 break
             ledger.write_driver(driver)
-            failures = _run_on_ray(_configs(ledger, sweep, driver, pending), sweep, cpus, watcher, stop)
+            configs = _configs(ledger, sweep, driver, pending)
+            if in_cluster:
+                cluster.reject_unshared_folder(ledger)
+                failures = _run_on_ray(configs, sweep, watcher, stop, in_cluster=True)
+            else:
+                failures = _run_on_own_ray(configs, sweep, cpus, watcher, stop)
     finally:
         ledger.clear_states()
     return Ended(stop.reason, tuple(failures))
@@ -251,44 +258,52 @@ def _configs(ledger: Ledger, sweep: Sweep, driver: str, packs: Sequence[str]) ->
     return [shared | {"pack": pack} for pack in packs]
 
 
-def _run_on_ray(
+def _run_on_own_ray(
     configs: list[dict[str, Any]], sweep: Sweep, cpus: int, watcher: Watcher, stop: Stop
 ) -> list[str]:
     """Gives the packs to a Ray that lives as long as this takes; what failed, in one line each."""
-    scratch = Path(tempfile.mkdtemp(prefix="gradatlas-"))
     try:
-        ray.init(
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE,
-            _node_ip_address="127.0.0.1",
-        )
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it logs a traceback for each dead worker
-        reject_unschedulable(sweep.schedule, ray.cluster_resources())
-        workers = worker_count(sweep.schedule, cpus=cpus, gpus=int(ray.cluster_resources().get("GPU", 0)))
-        reporter = _Reporter(watcher, stop, patience=10 + 2 * workers)
-        with stop.on_signals():
-            grid = _tuner(configs, sweep.schedule, workers, scratch, stop, reporter).fit()
-        return reporter.failures + [_last_line(error) for error in grid.errors]
+        with cluster.own_ray(cpus):
+            return _run_on_ray(configs, sweep, watcher, stop)
     except SystemExit:  # Ray's own answer to a SIGTERM while it starts
         stop.request("preempted")
         return []
+
+
+def _run_on_ray(
+    configs: list[dict[str, Any]], sweep: Sweep, watcher: Watcher, stop: Stop, *, in_cluster: bool = False
+) -> list[str]:
+    """Gives the packs to the Ray that is there; what failed, in one line each."""
+    scratch = Path(tempfile.mkdtemp(prefix="gradatlas-"))
+    try:
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it logs a traceback for each dead worker
+        reject_unschedulable(sweep.schedule, [node["Resources"] for node in cluster.alive_nodes()])
+        workers = _workers(sweep.schedule)
+        reporter = _Reporter(watcher, stop, patience=10 + 2 * workers)
+        with stop.on_signals():
+            most = sweep.schedule.concurrency if in_cluster else workers
+            grid = _tuner(configs, sweep.schedule, most, scratch, stop, reporter).fit()
+        return reporter.failures + [_last_line(error) for error in grid.errors]
     except NodeLostError as error:
         return [str(error)]
     finally:
-        ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def reject_unschedulable(schedule: Schedule, resources: dict[str, float]) -> None:
-    """Raises UserError for packs that ask for more than Ray has: Tune would wait for ever."""
+def _workers(schedule: Schedule) -> int:
+    """Packs that the nodes hold at a time now."""
+    resources = [node["Resources"] for node in cluster.alive_nodes()]
+    held = [worker_count(schedule, cpus=int(r["CPU"]), gpus=int(r.get("GPU", 0))) for r in resources]
+    return min(sum(held), schedule.concurrency or sum(held))
+
+
+def reject_unschedulable(schedule: Schedule, resources: Sequence[Mapping[str, float]]) -> None:
+    """Raises UserError for packs that ask for more than any of Ray's nodes has: Tune would wait for ever."""
     for key, name in (("cpus_per_pack", "CPU"), ("gpus_per_pack", "GPU")):
-        asked, there = getattr(schedule, key), resources.get(name, 0)
+        asked, there = getattr(schedule, key), max((node.get(name, 0) for node in resources), default=0)
         if asked > there:
             raise UserError(
-                f"schedule.{key}: must be <= the {there:g} {name}s that Ray has, but got {asked:g}"
+                f"schedule.{key}: must be <= the {there:g} {name}s that Ray has on a node, but got {asked:g}"
             )
 
 
@@ -300,17 +315,19 @@ def _last_line(error: BaseException) -> str:
 def _tuner(
     configs: list[dict[str, Any]],
     schedule: Schedule,
-    workers: int,
+    most: int | None,
     scratch: Path,
     stop: Stop,
     reporter: _Reporter,
 ) -> Tuner:
+    """`most` packs at a time; None: as many as the nodes hold, also those that are still to come."""
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "auto" if most else str(_PENDING)
     return Tuner(
         tune.with_resources(PackTrainable, {"cpu": schedule.cpus_per_pack, "gpu": schedule.gpus_per_pack}),
         tune_config=TuneConfig(
             search_alg=_UntilStopped(configs, stop),
             num_samples=-1,
-            max_concurrent_trials=workers,
+            max_concurrent_trials=most,
             reuse_actors=True,
         ),
         run_config=RunConfig(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +18,13 @@ import pyarrow.parquet as pq
 from sweeps.environment import environment
 from sweeps.errors import UserError
 from sweeps.ledger import Ledger, schema
-from sweeps.machine import gpu_count, memory_of_pack
-from sweeps.packing import packs, planned_trials, worker_count
+from sweeps.machine import Node, gpu_count, this_node
+from sweeps.packing import capacity, packs, planned_trials
 from sweeps.spec import Sweep, dump_sweep, load_sweep
 from sweeps.storage import Place, Remote, place_of, remove_tree
 from sweeps.task_files import npz_bytes, stored_names
+
+_BEGINNINGS = {"environment.json", "data", "plans", "results"}  # of a run folder without its sweep.toml
 
 
 def preset_files() -> dict[str, Path]:
@@ -74,12 +77,28 @@ def run_folder(sweep: Sweep, spec: Path, *, runs: str | Place | None, name: str 
     return place_of(sweep.storage.runs if runs is None else runs).expanduser() / name
 
 
-def create_run(folder: Place, sweep: Sweep, spec: str, cpus: int) -> Ledger:
-    """The folder of a new run, its plan written; nothing is left behind where that fails."""
-    schedule = sweep.schedule
-    workers = worker_count(schedule, cpus=cpus, gpus=gpu_count())
-    memory = memory_of_pack(workers, gpus_per_pack=schedule.gpus_per_pack)
-    planned = packs(planned_trials(sweep), schedule, workers, memory)
+def is_begun(folder: Place) -> bool:
+    """Whether a run is there to go on with; what a start that was killed before it was a run left goes."""
+    if (folder / "sweep.toml").is_file():
+        return True
+    if isinstance(folder, Remote):
+        names = {file.key.removeprefix(f"{folder.key}/").split("/")[0] for file in folder.files(below=True)}
+    else:
+        names = {path.name for path in folder.glob("*")}
+    if names <= _BEGINNINGS:
+        remove_tree(folder)
+    return False
+
+
+def create_run(
+    folder: Place, sweep: Sweep, spec: str, cpus: int, nodes: Sequence[Node] | None = None
+) -> Ledger:
+    """The folder of a new run, its plan written; nothing is left behind where that fails.
+
+    `nodes`: the machines that packs are cut for, by default this one.
+    """
+    workers, memory = capacity(sweep.schedule, nodes or [this_node(cpus)])
+    planned = packs(planned_trials(sweep), sweep.schedule, workers, memory)
     stored = stored_names(sweep.document)
     copies = {name: npz_bytes(Path(original)) for original, name in stored.items()}
     toml = dump_sweep(sweep, folder.name, stored)

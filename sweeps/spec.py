@@ -77,6 +77,9 @@ class Schedule(_Table):
     time_budget: float | None = pydantic.Field(
         None, gt=0, description='seconds, or "2h 30m": after it no pack starts and those in hand are saved'
     )
+    grace: float = pydantic.Field(
+        15.0, ge=0, description="seconds that packs have to be saved after SIGTERM or SIGUSR1"
+    )
     concurrency: int | None = pydantic.Field(
         None, ge=1, description="most packs at a time; default: as many as the CPUs and GPUs hold"
     )

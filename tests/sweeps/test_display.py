@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sweeps import display
 from sweeps.display import Display, JsonLines, Tally
-from sweeps.machine import CpuUse, memory_bytes, memory_of_pack
+from sweeps.machine import CpuUse, memory_bytes, memory_of_pack, this_node
 
 
 class Clock:
@@ -126,6 +126,6 @@ def test_cpu_use_is_the_busy_share_of_the_ticks_between(tmp_path: Path):
 
 def test_a_packs_memory_is_its_share_of_what_there_is():
     assert 2**28 < memory_bytes() < 2**50
-    two, four = (memory_of_pack(workers, gpus_per_pack=0.0) for workers in (2, 4))
+    two, four = (memory_of_pack(this_node(4), workers, gpus_per_pack=0.0) for workers in (2, 4))
     assert two > four
     assert 4 * (four + 2**29) == pytest.approx(2 * (two + 2**29))

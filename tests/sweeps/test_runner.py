@@ -15,18 +15,24 @@ from sweeps.spec import Schedule
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        ({"gpus_per_pack": 2.0}, r"schedule\.gpus_per_pack: must be <= the 1 GPUs that Ray has, but got 2"),
-        ({"cpus_per_pack": 5}, r"schedule\.cpus_per_pack: must be <= the 4 CPUs that Ray has, but got 5"),
+        (
+            {"gpus_per_pack": 2.0},
+            r"schedule\.gpus_per_pack: must be <= the 1 GPUs that Ray has on a node, but got 2",
+        ),
+        (
+            {"cpus_per_pack": 5},
+            r"schedule\.cpus_per_pack: must be <= the 4 CPUs that Ray has on a node, but got 5",
+        ),
     ],
 )
 def test_a_pack_that_ray_can_never_run_is_told_before_it_waits(schedule, message):
     with pytest.raises(UserError, match=message):
-        reject_unschedulable(Schedule(**schedule), {"CPU": 4.0, "GPU": 1.0})
+        reject_unschedulable(Schedule(**schedule), [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 3.0}])
 
 
 def test_packs_that_fit_are_let_through():
-    reject_unschedulable(Schedule(gpus_per_pack=0.25, cpus_per_pack=4), {"CPU": 4.0, "GPU": 1.0})
-    reject_unschedulable(Schedule(), {"CPU": 1.0})
+    reject_unschedulable(Schedule(gpus_per_pack=0.25, cpus_per_pack=4), [{"CPU": 4.0, "GPU": 1.0}])
+    reject_unschedulable(Schedule(), [{"CPU": 1.0}])
 
 
 def test_the_first_reason_to_stop_stands_and_is_told_once(planned_run):

@@ -1,0 +1,78 @@
+"""A cluster of several node processes, with the run in a store: nodes go and come, and the head dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sweeps.storage import local_copy, place_of
+from tests.cluster.faults import Command, assert_undisturbed, expected_rows, sweep_text, wait_until
+from tests.store import store_served
+
+pytestmark = pytest.mark.cluster
+
+_SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head without CPUs of its own, in processes of its own on the loopback."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_SMALL})
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A store that this process and those that it starts reach."""
+    with store_served() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
+def test_nodes_go_and_come_and_the_head_dies(tmp_path, store, cluster):
+    first, second = (cluster.add_node(num_cpus=1, **_SMALL) for _ in range(2))
+    text = sweep_text(points=96)
+    (tmp_path / "sweep.toml").write_text(text)
+    run = place_of("s3://bucket/runs/run")
+    results, states = run / "results", run / "states"
+    driver = Command(
+        "run", tmp_path / "sweep.toml", "--runs", run.parent, "--name", "run", "--no-report",
+        "--address", cluster.address,
+    )  # fmt: skip
+    started = time.monotonic()
+
+    def is_going(packs: int) -> bool:
+        assert driver.process.poll() is None, driver.ended()
+        return len(results.files()) >= packs and any(states.glob("*/*/training.npz"))
+
+    wait_until(lambda: is_going(2), "packs in hand")
+    cluster.remove_node(first, allow_graceful=False)
+    third = cluster.add_node(num_cpus=1, **_SMALL)
+    seen = len(results.files())
+    wait_until(lambda: is_going(seen + 1), "a pack more")
+    cluster.remove_node(second, allow_graceful=False)
+    seen = len(results.files())
+    wait_until(lambda: is_going(seen + 2), "two packs more, on the node that came")
+    cluster.remove_node(third, allow_graceful=False)
+    driver.process.kill()
+    cluster.shutdown()
+    driver.ended()
+    assert len(results.files()) < 12
+    print(f"{time.monotonic() - started:.0f} s in the cluster")
+    resumed = Command("resume", run, "--no-report")
+    code, _, err = resumed.ended()
+    assert code == 0, err
+    with local_copy(run, "plans", "results") as copy:
+        (copy / ".lock").touch()  # which a store does not have
+        assert_undisturbed(copy, expected_rows(text, tmp_path / "expected"))
+    left = {file.key.split("/")[2] for file in run.files(below=True)}
+    assert left == {"sweep.toml", "environment.json", "plans", "results"}
