@@ -48,10 +48,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 bench: $(VENV)/.installed-dev
 	PYTHONPATH=. $(BIN)/python tests/bench/engine.py $(CASES)
 	PYTHONPATH=. $(BIN)/python -m tests.bench.analysis
+	PYTHONPATH=. $(BIN)/python -m tests.bench.theory
 
-# The README's pictures, from a run of the quickstart preset: make gallery RUN=runs/NAME
+# The README's pictures, from runs of the presets quickstart and phase:
+# make gallery RUN=runs/NAME PHASE=runs/NAME
 gallery:
 	cp $(RUN)/report/figures/regime_map.png analysis/gallery/
+	$(BIN)/gradatlas theory --activation tanh --plot analysis/gallery/phase_diagram.png --measured $(PHASE)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

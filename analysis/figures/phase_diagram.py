@@ -114,7 +114,7 @@ def _draw_lines(axes: Axes, x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> 
         colour, width, style = (theme.FAINT, 0.9, "--") if level else (theme.INK, 2.0, "-")
         line = axes.contour(x, y, slope, levels=[level], colors=[colour], linewidths=width, linestyles=style)
         name = f"ξ = {1 / abs(2 * level * np.log(10)):.0f}" if level else "χ = 1"
-        _name(axes, line.get_paths()[0].vertices, name, height=_HEIGHTS[place], bold=not level)
+        _name(axes, np.asarray(line.get_paths()[0].vertices), name, height=_HEIGHTS[place], bold=not level)
 
 
 def _name(axes: Axes, line: np.ndarray, name: str, *, height: float, bold: bool) -> None:
