@@ -19,6 +19,7 @@ import optuna
 import polars as pl
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from analysis.sampling import sampled
 from study.regimes import DEFAULT_LIMITS, Limits
 from study.trial import PARAMETERS
 
@@ -42,7 +43,7 @@ def importances(
     if not varied:
         return pl.DataFrame(schema=SCHEMA)
     columns = [*varied, "trial", "gradient_decades", "final_loss", "outcome"]
-    sample = _sampled(trials.select(columns), most, seed)
+    sample = sampled(trials.select(columns).collect(), most, by="trial", seed=seed).sort("trial")
     distributions = {name: _distribution(name, sample[name]) for name in varied}
     rows = []
     for target, values in (("gradient", _off_balance(sample)), ("outcome", _loss(sample))):
@@ -55,12 +56,6 @@ def _varied(trials: pl.LazyFrame) -> list[str]:
     names = ["part", *PARAMETERS]
     found = trials.select(pl.col(names).n_unique()).collect().row(0, named=True)
     return [name for name in names if found[name] > 1]
-
-
-def _sampled(trials: pl.LazyFrame, most: int, seed: int) -> pl.DataFrame:
-    """At most that many trials, the same ones whatever the order of the files."""
-    place = pl.col("trial").hash(seed)
-    return trials.filter(place.rank("ordinal") <= most).sort("trial").collect()
 
 
 def _distribution(name: str, values: pl.Series) -> BaseDistribution:

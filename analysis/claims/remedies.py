@@ -142,7 +142,7 @@ def clipping_threshold(evidence: Evidence, number: str) -> Claim:
     without = share(cells.filter(~pl.col("arm")), "diverged")
     if len(shares) < 2 or without is None or without.low <= PREVENTED:
         return untested(number, rule, run)
-    return _threshold_claim(shares, without, untested(number, rule, ""))
+    return _threshold_claim(shares, without, untested(number, rule, run))
 
 
 def _threshold_claim(shares: list[tuple[float, Effect]], without: Effect, blank: Claim) -> Claim:
@@ -158,12 +158,21 @@ def _threshold_claim(shares: list[tuple[float, Effect]], without: Effect, blank:
     open_ = not good and any(effect.low < PREVENTED for _, effect in shares)
     if not good:
         verdict: Verdict = "not tested" if open_ else "refuted"
-        return replace(blank, verdict=verdict, n=n, answer=tried, figure="clipping", unit="norm")
+        to_run = f"More points: {blank.to_run}" if open_ else ""
+        return replace(
+            blank,
+            verdict=verdict,
+            n=n,
+            answer=tried,
+            figure="clipping",
+            unit="norm of the gradient",
+            to_run=to_run,
+        )
     interval = (good[-1], beyond if beyond is not None else good[-1])
     head = f"Up to a threshold of {words.number(good[-1])}, hardly any trial diverges."
     return replace(
         blank, verdict="supported", effect=good[-1], unit="norm of the gradient", interval=interval, n=n,
-        figure="clipping", answer=f"{head} {tried}",
+        figure="clipping", answer=f"{head} {tried}", to_run="",
     )  # fmt: skip
 
 
