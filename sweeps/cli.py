@@ -12,7 +12,7 @@ from rich.console import Console
 from typer._click.exceptions import NoArgsIsHelpError, UsageError  # typer offers only their subclasses
 from typer.core import TyperCommand
 
-from sweeps import chain, theory
+from sweeps import chain, jobs, submit, theory
 from sweeps.errors import FAILURE, INTERRUPTED, PREEMPTED, USER_ERROR, UserError
 
 if TYPE_CHECKING:
@@ -490,6 +490,8 @@ def presets() -> None:
 
 
 app.command()(chain.chain)
+app.command()(submit.submit)
+app.command()(jobs.job)
 
 
 def _draw_phase_diagram(place: Any, file: Path, run: Path | None) -> None:

@@ -1,0 +1,152 @@
+"""What `gradatlas job` prints is sound for the tools that read it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+import ray.autoscaler
+import yaml
+
+OPTIONS = ("--runs", "s3://bucket/my runs", "--name", "atlas-1", "--nodes", 3, "--cpus", 4, "--gpus", 2)
+
+# The part of ray.io/v1's RayJob that the manifest uses, from KubeRay's API reference.
+_POD = {
+    "type": "object",
+    "required": ["spec"],
+    "properties": {
+        "spec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["containers"],
+            "properties": {
+                "terminationGracePeriodSeconds": {"type": "integer"},
+                "volumes": {"type": "array"},
+                "containers": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["name", "image"],
+                        "properties": {
+                            "name": {"type": "string"},
+                            "image": {"type": "string"},
+                            "volumeMounts": {"type": "array"},
+                            "resources": {
+                                "type": "object",
+                                "additionalProperties": False,
+                                "properties": {"requests": {"type": "object"}, "limits": {"type": "object"}},
+                            },
+                        },
+                    },
+                },
+            },
+        }
+    },
+}
+_PARAMETERS = {"type": "object", "additionalProperties": {"type": "string"}}
+_GROUP = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["groupName", "rayStartParams", "template"],
+    "properties": {
+        "groupName": {"type": "string"},
+        **{name: {"type": "integer", "minimum": 0} for name in ("replicas", "minReplicas", "maxReplicas")},
+        "rayStartParams": _PARAMETERS,
+        "template": _POD,
+    },
+}
+RAY_JOB = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "properties": {
+        "apiVersion": {"const": "ray.io/v1"},
+        "kind": {"const": "RayJob"},
+        "metadata": {"type": "object", "required": ["name"]},
+        "spec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["entrypoint", "rayClusterSpec"],
+            "properties": {
+                "entrypoint": {"type": "string"},
+                "backoffLimit": {"type": "integer"},
+                "shutdownAfterJobFinishes": {"type": "boolean"},
+                "ttlSecondsAfterFinished": {"type": "integer"},
+                "rayClusterSpec": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["headGroupSpec"],
+                    "properties": {
+                        "rayVersion": {"type": "string"},
+                        "authOptions": {"type": "object", "properties": {"mode": {"const": "token"}}},
+                        "headGroupSpec": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "required": ["rayStartParams", "template"],
+                            "properties": {"rayStartParams": _PARAMETERS, "template": _POD},
+                        },
+                        "workerGroupSpecs": {"type": "array", "items": _GROUP},
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ["slurm", "machines"])
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_scripts_are_sound_for_bash_and_shellcheck(command, tmp_path, kind, nodes):
+    ended = command("job", kind, "--spec", "quickstart", *OPTIONS, "--nodes", nodes)
+    assert ended.code == 0, ended.err
+    script = tmp_path / "job.sh"
+    script.write_text(ended.out)
+    subprocess.run(["bash", "-n", script], check=True)
+    exclude = "SC1090,SC1091"  # the user's own set-up is not there to be read
+    checked = subprocess.run(["shellcheck", "-e", exclude, script], capture_output=True, text=True)
+    assert checked.stdout == ""
+    assert "'s3://bucket/my runs'" in ended.out
+
+
+def test_the_cluster_launchers_file_fits_rays_own_schema(command):
+    ended = command("job", "ray", "--spec", "quickstart", *OPTIONS, "--hosts", "a,b,c", "--user", "me")
+    document = yaml.safe_load(ended.out)
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    document.pop("min_workers")  # of the provider "local", which the schema leaves to the code
+    jsonschema.validate(document, schema)
+    assert document["provider"] == {"type": "local", "head_ip": "a", "worker_ips": ["b", "c"]}
+    assert "RAY_AUTH_MODE=token" in document["head_start_ray_commands"][1]
+
+
+def test_the_manifest_is_a_ray_job_with_the_sweep_beside_it(command, spec):
+    ended = command("job", "kuberay", "--spec", spec, *OPTIONS)
+    sweep, job = yaml.safe_load_all(ended.out)
+    jsonschema.validate(job, RAY_JOB)
+    assert sweep["data"]["sweep.toml"] == spec.read_text()
+    (volume,) = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["volumes"]
+    assert volume["configMap"]["name"] == sweep["metadata"]["name"]
+    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    (container,) = group["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": 2}
+    assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    assert "--runs 's3://bucket/my runs' --name atlas-1 --resume" in job["spec"]["entrypoint"]
+
+
+def test_kinds_and_names_that_there_are_none_of_are_told(command):
+    assert "must be one of slurm, kuberay" in command("job", "pbs", "--spec", "quickstart", *OPTIONS).err
+    ended = command("job", "slurm", "--spec", "quickstart", "--runs", "runs", "--name", "a b")
+    assert ended.code == 2
+    assert "--name: must be" in ended.err
+
+
+def test_a_job_whose_runs_the_cluster_would_lose_or_that_nobody_takes_is_told(command):
+    submitted = ("submit", "quickstart", "--address", "http://127.0.0.1:1")
+    assert "must be a URL, or an absolute folder" in command(*submitted, "--runs", "runs").err
+    ended = command(*submitted, "--runs", "s3://bucket/runs")
+    assert ended.code == 2
+    assert "--address http://127.0.0.1:1: no job server answers there" in ended.err
