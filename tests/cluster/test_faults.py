@@ -114,6 +114,7 @@ def test_a_run_that_is_told_to_stop_saves_its_packs(tmp_path, expected, stop, ev
     run = tmp_path / "run"
     with started(TEXT, tmp_path) as command:
         _in_the_middle(run)
+        wait_until(lambda: len({path.parents[1] for path in states(run)}) == 2, "two packs in hand")
         (os.killpg if everyone else os.kill)(command.process.pid, stop)
         ended, _, err = command.ended()
     assert ended == code, err
