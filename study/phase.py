@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from study.correlation import fixed_correlation
 from study.critical import Critical, critical, has_fixed_points, reached
 from study.meanfield import Structure
 from study.regimes import DEFAULT_LIMITS, Limits
@@ -55,9 +56,10 @@ class Place:
 def theory_row(place: Place, *, depth: int | None = None, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     """What theory says of a network; None where it says nothing, with the reason in `note`.
 
-    `q` (None: grows without bound), `chi`, `slope` (½ log10 χ, decades per layer), `depth_scale` (layers) and
-    `critical_sigma_w` hold at infinite depth; `window`, `gradient_decades`, `gradient_slope` and
-    `gradient_sd` (over seeds) at `depth`, for Gaussian inputs.
+    `q` (None: grows without bound), `chi`, `slope` (½ log10 χ, decades per layer), `depth_scale` (layers),
+    `critical_sigma_w` and, of plain networks, `correlation` (c*, of two inputs) hold at infinite depth;
+    `window`, `gradient_decades`, `gradient_slope` and `gradient_sd` (over seeds) at `depth`, for Gaussian
+    inputs.
     """
     if depth is not None:
         reject_bad_value("depth", depth)
@@ -88,7 +90,7 @@ def theory_row(place: Place, *, depth: int | None = None, limits: Limits = DEFAU
     return row | {"note": "; ".join(note for note in notes if note)}
 
 
-_NOTHING = dict.fromkeys(("q", "chi", "slope", "depth_scale", "critical_sigma_w"))
+_NOTHING = dict.fromkeys(("q", "chi", "slope", "depth_scale", "critical_sigma_w", "correlation"))
 
 
 def _asymptotic(place: Place) -> tuple[dict[str, Any], list[str]]:
@@ -108,7 +110,12 @@ def _asymptotic(place: Place) -> tuple[dict[str, Any], list[str]]:
     )
     line = critical(structure, added_variance=place.added_variance())
     q = end.q if np.isfinite(end.q) else None
-    return _rates(q, end.chi, line), [line.note]
+    alike = None
+    if q and structure.norm == "none" and structure.family == "mlp":
+        alike = fixed_correlation(
+            structure.activation, q=q, chi=end.chi, sigma_w=place.sigma_w, sigma_b=place.sigma_b
+        )
+    return _rates(q, end.chi, line) | {"correlation": alike}, [line.note]
 
 
 def _batch_normalised(place: Place) -> tuple[dict[str, Any], list[str]]:
@@ -118,7 +125,7 @@ def _batch_normalised(place: Place) -> tuple[dict[str, Any], list[str]]:
     ]
     chi = float(10 ** (2 * (profile_rows[1] - profile_rows[0])))
     note = "batch norm takes σ_w out: no σ_w is critical"
-    return _rates(None, chi, Critical(None, note)), [note]
+    return _rates(None, chi, Critical(None, note)) | {"correlation": None}, [note]
 
 
 def _rates(q: float | None, chi: float, line: Critical) -> dict[str, Any]:

@@ -124,6 +124,7 @@ def _row(place: Place, depth: int | None, *, critical: bool) -> dict[str, Any]:
             "chi",
             "slope",
             "depth_scale",
+            "correlation",
             "window",
             "gradient_decades",
             "gradient_slope",
@@ -158,6 +159,8 @@ def _reject_bad_output(
         raise UserError("--plot: draws the diagram of one activation; add --activation NAME")
     if plot.suffix.lower() not in SUFFIXES:
         raise UserError(f"--plot: must end in one of {', '.join(SUFFIXES)}, but got '{plot}'")
+    if not plot.parent.is_dir():
+        raise UserError(f"--plot: {plot} must lie in a folder that exists, but '{plot.parent}' is none")
 
 
 def _write(draw: Draw, place: Place, file: Path, run: Path | None) -> None:

@@ -45,7 +45,7 @@ def test_without_theory_every_number_is_null_and_the_note_says_why(command):
         (["--depth", "99999999"], "--depth: must be at most 10000"),
         (
             ["--plot", "/no/where/x.png", "--activation", "tanh"],
-            "^gradatlas: --plot: /no/where/x.png: No such file or directory",
+            "--plot: /no/where/x.png must lie in a folder that exists, but '/no/where' is none",
         ),
         (["--depth", "0"], "--depth: must be a whole number >= 1, but got 0"),
         (["--critical", "--sigma-w", "1"], "--critical: takes the critical σ_w; leave it or --sigma-w"),
