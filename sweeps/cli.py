@@ -188,8 +188,9 @@ def resume(
 
     ledger = Ledger.opened(run)
     sweep = life.sweep_of(ledger)
-    if not ledger.pending_packs():
-        planned = sum(ledger.pack_sizes().values())
+    now = life.state(ledger)
+    if now.is_complete:
+        planned = now.planned
         if json_lines:
             _print_event("end", run=str(run), done=planned, planned=planned, stopped=None, code=0)
         else:
@@ -206,6 +207,28 @@ def resume(
             take_over=take_over,
             in_cluster=address is not None,
         )
+
+
+@app.command()
+def extend(
+    run: RunArgument,
+    points: Annotated[int, typer.Option(metavar="N", min=1, help="Points more, in every part of the sweep.")],
+    cpus: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
+    no_report: NoReport = False,
+    json_lines: JsonOutput = False,
+) -> None:
+    """Add points to a run, finished or not, and run what has no result; what is there stays."""
+    from sweeps import runs as life
+    from sweeps.ledger import Ledger
+
+    ledger = Ledger.opened(run)
+    with ledger.locked():
+        used = life.usable_cpus(life.sweep_of(ledger), cpus)
+        sweep = life.extend_run(ledger, points)
+        life.complete_plan(ledger, sweep, used)
+    if not json_lines:
+        _out.print(f"{run}: {sweep.trials} trials now, {points} points more in every part", markup=False)
+    _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines)
 
 
 def _print_event(event: str, **values: Any) -> None:
@@ -228,6 +251,7 @@ def _execute(
     from sweeps import runs as life
 
     with ledger.locked(take_over=take_over):
+        life.complete_plan(ledger, sweep, cpus)
         before = life.state(ledger)
         if json_lines:
             told = {"done": before.finished, "planned": before.planned, "packs": before.packs}
@@ -253,10 +277,11 @@ def _run_watched(
     """Why the run stopped before its end, if it did, and what failed."""
     from functools import partial
 
+    from sweeps import runs as life
     from sweeps.display import Display, JsonLines
     from sweeps.runner import run_packs
 
-    counts = before.planned, before.finished, ledger.pending_cost()
+    counts = before.planned, before.finished, life.cost_ahead(ledger, before)
     gpus = sweep.schedule.gpus_per_pack > 0
     watched = (
         JsonLines(*counts, partial(print, flush=True), gpus=gpus)
@@ -443,22 +468,68 @@ def _name_of(run: Place) -> Path | str:
 
 
 @app.command()
-def status(run: RunArgument) -> None:
-    """Say how far a run is."""
+def status(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+) -> None:
+    """Say how far a run is, from its folder alone, also while it goes on."""
+    import json
+
     from sweeps import runs as life
     from sweeps.ledger import Ledger
 
     now = life.state(Ledger.opened(run))
+    if as_json:
+        print(json.dumps({"run": str(run), "complete": now.is_complete} | vars(now), ensure_ascii=False))
+    else:
+        _out.print("\n".join(_status_lines(run, now)), markup=False)
+
+
+def _status_lines(run: Path, now: State) -> list[str]:
     done = "complete" if now.is_complete else "not complete"
     lines = [
         f"{run}: {done}, {now.finished} of {now.planned} trials, {now.finished_packs} of {now.packs} packs"
     ]
+    if now.proposed < now.planned:
+        lines.append(f"proposed so far: {now.proposed} of {now.planned} trials")
     if now.outcomes:
         lines.append("training: " + ", ".join(f"{count} {label}" for label, count in now.outcomes.items()))
     lines += [f"cannot be read: {path}" for path in now.damaged]
     if not now.is_complete:
         lines.append(f"go on with: gradatlas resume {run}")
-    _out.print("\n".join(lines), markup=False)
+    return lines
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    storage: Annotated[
+        str,
+        typer.Option(
+            "--optuna-storage",
+            metavar="URL",
+            help="journal://FILE or a file's name (Optuna's journal), sqlite:///FILE.db or another database.",
+        ),
+    ],
+) -> None:
+    """Write a run's finished trials into an Optuna storage, for Optuna Dashboard."""
+    from sweeps import runs as life
+    from sweeps.export import export as write
+    from sweeps.ledger import Ledger
+
+    ledger = Ledger.opened(run)
+    sweep = life.sweep_of(ledger)
+    written = 0
+    with _err.status("export …") as status:
+
+        def show(count: int) -> None:
+            nonlocal written
+            written += count
+            status.update(f"export: {written} trials")
+
+        studies = write(ledger, sweep, storage, show)
+    for name, count in studies.items():
+        _out.print(f"study {name}: {count} trials, in {storage}", markup=False)
 
 
 @app.command(name="list")

@@ -38,6 +38,13 @@ class Choices:
 Domain = Range | Choices
 
 
+def chosen_value(domain: Domain, stored: Any) -> Any:
+    """The domain's own value of one that a trial or a plan holds, where "off" is None and 1 may be 1.0."""
+    if isinstance(domain, Choices):
+        return next(value for value in domain.values if (None if value == "off" else value) == stored)
+    return stored
+
+
 def parse_domain(name: str, value: Any, where: str) -> Domain:
     """The domain of a parameter as a sweep file writes it; raises SpecError."""
     if isinstance(value, list):

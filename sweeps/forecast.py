@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from study.memory import pack_memory
+from sweeps.learning import batch_points
 from sweeps.machine import RAY_BYTES, WORKER_BYTES, Node
 from sweeps.packing import capacity, cost, packs, planned_trials
+from sweeps.samplers import is_learning
 from sweeps.spec import Sweep
 
 # Measured over packs of 64 to 256 trials: the engine's share of the bare products' rate, and what a run
@@ -22,7 +25,8 @@ def forecast(sweep: Sweep, nodes: Sequence[Node]) -> str:
     """Rows, packs, memory and time as lines of text; the time is calibrated on this machine in 0.3 s."""
     schedule = sweep.schedule
     workers, room = capacity(schedule, nodes)
-    planned = planned_trials(sweep)
+    learns = is_learning(sweep.search.sampler)
+    planned = planned_trials(_as_random(sweep) if learns else sweep)
     cut = packs(planned, schedule, workers, room)
     largest = max(pack_memory([entry.trial for entry in pack]) for pack in cut)
     work = sum(cost(entry.trial) for entry in planned)
@@ -31,14 +35,28 @@ def forecast(sweep: Sweep, nodes: Sequence[Node]) -> str:
     )
     memory = len(nodes) * RAY_BYTES + workers * (WORKER_BYTES + largest)
     sizes = sorted(len(pack) for pack in cut)
+    if learns:
+        batch = batch_points(sweep, workers)
+        search = [
+            f"search  {sweep.search.sampler} proposes {batch} points at a time, as results come; the packs "
+            "below are those of random points, and its own time comes on top"
+        ]
+    else:
+        search = []
     return "\n".join(
         (
             f"rows    {len(planned)}",
+            *search,
             f"packs   {len(cut)}, of {sizes[0]} to {sizes[-1]} trials, on {workers} workers",
             f"memory  about {memory / 2**30:.1f} GiB ({largest / 2**20:.0f} MiB in the largest pack)",
             f"time    about {_duration(seconds)} without the report",
         )
     )
+
+
+def _as_random(sweep: Sweep) -> Sweep:
+    """The same sweep by a sampler that needs no results."""
+    return replace(sweep, search=sweep.search.model_copy(update={"sampler": "random"}))
 
 
 def _products_per_second() -> float:

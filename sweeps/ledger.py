@@ -236,14 +236,44 @@ class Ledger:
         (self.folder / name).parent.mkdir(exist_ok=True)
         write_whole(self.folder / name, content)
 
-    def write_plan(self, packs: Sequence[Sequence[Planned]], stored: Mapping[str, str] | None = None) -> None:
-        """Writes down every trial of these packs; `stored` gives the names of tasks' files in the folder."""
-        rows = [entry.row(pack_name(number)) for number, pack in enumerate(packs) for entry in pack]
+    def write_plan(
+        self,
+        packs: Sequence[Sequence[Planned]],
+        stored: Mapping[str, str] | None = None,
+        *,
+        plan: int = 0,
+        first_pack: int = 0,
+        note: str = "",
+    ) -> list[str]:
+        """Writes down every trial of these packs as a plan of this number; the packs' names.
+
+        `stored` gives the names of tasks' files in the folder; `note` is for whoever reads `plan_notes`.
+        """
+        names = [pack_name(first_pack + number) for number in range(len(packs))]
+        rows = [entry.row(name) for name, pack in zip(names, packs, strict=True) for entry in pack]
         for row in rows:
             row["task"] = (stored or {}).get(row["task"], row["task"])
-        _write_table(
-            self.plans / "plan-000000.parquet", pl.DataFrame(rows, schema(*_PLAN_ROLES), orient="row")
-        )
+        frame = pl.DataFrame(rows, schema(*_PLAN_ROLES), orient="row")
+        _write_table(self.plans / f"plan-{plan:06d}.parquet", frame, {"gradatlas.note": note})
+        return names
+
+    def plan_notes(self) -> list[tuple[str, pl.DataFrame]]:
+        """Of each plan in the order of writing: its note, and its rows in the order of their trials."""
+        found = []
+        files: list[Path] = sorted((self.here("plans") / "plans").glob("*.parquet"))
+        for file in files:
+            content = pa.BufferReader(file.read_bytes())
+            noted = (pq.read_metadata(content).metadata or {}).get(b"gradatlas.note", b"").decode()
+            found.append((noted, pl.read_parquet(file.read_bytes()).sort("trial")))
+        return found
+
+    def result_rows(self, pack: str, columns: Sequence[str]) -> list[dict[str, Any]] | None:
+        """Some columns of a pack's rows; None where there is no whole result."""
+        try:
+            content = (self.results / f"{pack}.parquet").read_bytes()
+            return pq.read_table(pa.BufferReader(content), columns=list(columns)).to_pylist()
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return None
 
     def here(self, *names: str) -> Path:
         """The folder on this machine, `names` (of folders) in it: itself, or copies of a store's objects."""
@@ -289,6 +319,11 @@ class Ledger:
         rows = self.plan().filter(pending).collect().iter_rows(named=True)
         return sum(cost(self._trial(row)) for row in rows)
 
+    def mean_cost(self) -> float:
+        """Predicted cost of a trial: the mean over the first thousand of the plan."""
+        rows = self.plan().head(1000).collect(engine="in-memory").to_dicts()
+        return sum(cost(self._trial(row)) for row in rows) / len(rows)
+
     def pack_sizes(self) -> dict[str, int]:
         """Trials of each planned pack, in the order in which they run."""
         sizes = self.plan().group_by("pack").len().sort("pack").collect()
@@ -325,9 +360,9 @@ class Ledger:
         return [pack for pack in self.pack_sizes() if pack not in finished]
 
 
-def _write_table(path: Place, frame: pl.DataFrame) -> None:
+def _write_table(path: Place, frame: pl.DataFrame, more: Mapping[str, str] | None = None) -> None:
     sink = pa.BufferOutputStream()
-    frame.write_parquet(sink, metadata={"gradatlas.columns": str(SCHEMA_VERSION)})
+    frame.write_parquet(sink, metadata={"gradatlas.columns": str(SCHEMA_VERSION), **(more or {})})
     write_whole(path, sink.getvalue())
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from math import inf
 from typing import Any
 
@@ -17,7 +17,7 @@ from study.tasks import task_named
 from study.trial import PARAMETERS, RECURRENT, Trial, trial_of
 from sweeps.errors import UserError
 from sweeps.machine import Node, memory_of_pack
-from sweeps.search import SAMPLERS, distributions
+from sweeps.search import pure_sampler
 from sweeps.spec import Part, Schedule, Sweep
 
 
@@ -37,6 +37,7 @@ class _Sizes:
 _ON_CPU = _Sizes(packs_per_worker=32, tiny=4, small=16, largest=256)
 # A GPU takes as long for one small net as for hundreds: few packs, as large as its memory holds.
 _ON_GPU = _Sizes(packs_per_worker=8, tiny=64, small=256, largest=8192)
+_BLOCK = 4096  # points that are proposed at a time
 _LONG = 3.0  # shares of a worker's packs that one pack may cost before it is cut at `tiny` trials
 
 
@@ -70,34 +71,57 @@ def trial_of_row(row: dict[str, Any]) -> Trial:
     return Trial(**{entry.name: row[entry.name] for entry in fields(Trial)})
 
 
-def planned_trials(sweep: Sweep) -> list[Planned]:
-    """Every trial of the sweep, numbered 0 … N − 1; a function of the sweep alone."""
-    seeds = trial_seeds(sweep.search.seed, np.arange(sweep.trials))
+@dataclass(frozen=True)
+class Progress:
+    """How much is planned already: points of each part, and the numbers that come next."""
+
+    points: Mapping[str, int] = field(default_factory=dict)
+    trial: int = 0
+    point: int = 0
+
+
+def planned_trials(sweep: Sweep, before: Progress = Progress()) -> list[Planned]:
+    """Every trial of the sweep beyond those planned before, numbered on from there.
+
+    A function of the sweep and of what is planned alone; for the samplers that do not learn.
+    """
     planned: list[Planned] = []
-    first_point = 0
+    first_point = before.point
     for part in sweep.parts:
-        planned.extend(_part_trials(sweep, part, first_point, len(planned), seeds))
-        first_point += part.points
+        known = before.points.get(part.name, 0)
+        sampler = pure_sampler(
+            sweep.search.sampler,
+            part.space,
+            seed=sweep.search.seed,
+            nuisance=part.nuisance,
+            draws=sweep.search.nuisance_draws,
+            name=part.name,
+        )
+        for first in range(known, part.points, _BLOCK):
+            count = min(_BLOCK, part.points - first)
+            proposals = sampler.proposals(first * sampler.draws, count * sampler.draws)
+            number, point = before.trial + len(planned), first_point + first - known
+            planned.extend(trials_of_points(sweep, part, proposals, number=number, point=point))
+        first_point += max(part.points - known, 0)
     return planned
 
 
-def _part_trials(
-    sweep: Sweep, part: Part, first_point: int, first: int, seeds: np.ndarray
-) -> Iterable[Planned]:
+def trials_of_points(
+    sweep: Sweep, part: Part, proposals: Sequence[Mapping[str, Any]], *, number: int, point: int
+) -> Iterator[Planned]:
+    """The trials of proposals, each one draw, numbered from `number` on at points from `point` on."""
     draws = sweep.search.nuisance_draws
-    sampler = SAMPLERS[sweep.search.sampler](
-        distributions(part.space), seed=sweep.search.seed, nuisance=part.nuisance, draws=draws, name=part.name
-    )
-    for index, proposal in enumerate(sampler.proposals(0, part.points * draws)):
-        point, draw = divmod(index, draws)
+    seeds = trial_seeds(sweep.search.seed, number + np.arange(len(proposals) * part.seeds))
+    for index, proposal in enumerate(proposals):
+        place, draw = divmod(index, draws)
         for repetition in range(part.seeds):
-            number = first + index * part.seeds + repetition
+            offset = index * part.seeds + repetition
             try:
-                trial = trial_of({**part.fixed, **proposal, "seed": int(seeds[number])})
+                trial = trial_of({**part.fixed, **proposal, "seed": int(seeds[offset])})
             except ValueError as error:  # a rule between parameters that meet at few points only
                 chosen = ", ".join(f"{name} = {value!r}" for name, value in proposal.items())
-                raise UserError(f"part {part.name}, point {point} ({chosen}): {error}") from None
-            yield Planned(number, part.name, first_point + point, draw, repetition, trial)
+                raise UserError(f"part {part.name}, point {point + place} ({chosen}): {error}") from None
+            yield Planned(number + offset, part.name, point + place, draw, repetition, trial)
 
 
 def cost(trial: Trial) -> float:

@@ -36,6 +36,8 @@ def _with_choices(parameter: Parameter) -> str:
 def _shown(default: Any) -> str:
     if default is None:
         return "–"
+    if isinstance(default, dict):
+        return "`{}`"
     return f'`"{default}"`' if isinstance(default, str) else f"`{default:g}`"
 
 

@@ -27,8 +27,11 @@ from ray.tune.search import Searcher
 
 from sweeps.display import Watcher
 from sweeps.errors import PREEMPTED, UserError
+from sweeps.learning import Feed, Learner
 from sweeps.ledger import Ledger
+from sweeps.machine import gpu_count
 from sweeps.packing import worker_count
+from sweeps.samplers import is_learning
 from sweeps.spec import Schedule, Sweep
 from sweeps.storage import Place
 from sweeps.trainable import PackTrainable
@@ -37,35 +40,6 @@ _LOOK_SECONDS = 5.0  # between two looks at whether Ray's node is alive
 _RESTARTS = 30  # of a pack whose workers die: enough to halve 256 trials down to one and to give that up
 _PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before the end
 _PENDING = 16  # packs that wait for a place in a cluster, so that nodes which come find some at once
-
-
-class PackSearcher(Searcher):
-    """Hands out the packs of the plan in their order."""
-
-    def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
-        super().__init__(metric="trials", mode="max")
-        self._configs = list(configs)
-        self._next = 0
-
-    def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:
-        """There is nothing to set."""
-        return True
-
-    def suggest(self, trial_id: str) -> Any:
-        """The next pack, or the end."""
-        if self._next == len(self._configs):
-            return Searcher.FINISHED
-        self._next += 1
-        return self._configs[self._next - 1]
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """The ledger knows."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to keep: the ledger is the truth."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""
 
 
 Reason = Literal["interrupted", "preempted", "out of time", "no room", "dying workers", "taken over"]
@@ -141,16 +115,32 @@ def _leave_after(seconds: float, run: Place) -> None:
     timer.start()
 
 
-class _UntilStopped(PackSearcher):
-    """Hands out no pack any more once the run is to stop."""
+class PackSearcher(Searcher):
+    """Hands out packs, each with what all are told, until there are no more or the run is to stop."""
 
-    def __init__(self, configs: Sequence[dict[str, Any]], stop: Stop) -> None:
-        super().__init__(configs)
-        self._stop = stop
+    def __init__(self, feed: Feed, shared: dict[str, Any], stop: Stop) -> None:
+        super().__init__(metric="trials", mode="max")
+        self._feed, self._shared, self._stop = feed, shared, stop
+
+    def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:
+        """There is nothing to set."""
+        return True
 
     def suggest(self, trial_id: str) -> Any:
-        """The next pack, unless the run is to stop."""
-        return Searcher.FINISHED if self._stop.reason else super().suggest(trial_id)
+        """The next pack, or the end. Asked only when a worker is free: a learning sampler knows most then."""
+        pack = None if self._stop.reason else self._feed.next()
+        return Searcher.FINISHED if pack is None else self._shared | {"pack": pack}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """A pack may have its result."""
+        if result and "outcomes" in result:
+            self._feed.finished(result["pack"])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep: the ledger is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
 
 
 class NodeLostError(RuntimeError):
@@ -227,26 +217,34 @@ def run_packs(
     failures: list[str] = []
     ledger.clear_states()
     try:
+        learner = _learner(ledger, sweep, cpus)
         for _ in range(sweep.schedule.max_failures + 1):
             pending = ledger.pending_packs()
-            if not pending or stop.reason:
+            if stop.reason or not (pending or (learner and learner.has_more)):
                 break
             ledger.write_driver(driver)
-            configs = _configs(ledger, sweep, driver, pending)
+            feed, shared = Feed(pending, learner), _shared(ledger, sweep, driver)
             if in_cluster:
                 cluster.reject_unshared_folder(ledger)
-                failures = _run_on_ray(configs, sweep, watcher, stop, in_cluster=True)
+                failures = _run_on_ray(feed, shared, sweep, watcher, stop, in_cluster=True)
             else:
-                failures = _run_on_own_ray(configs, sweep, cpus, watcher, stop)
+                failures = _run_on_own_ray(feed, shared, sweep, cpus, watcher, stop)
     finally:
         ledger.clear_states()
     return Ended(stop.reason, tuple(failures))
 
 
-def _configs(ledger: Ledger, sweep: Sweep, driver: str, packs: Sequence[str]) -> list[dict[str, Any]]:
-    """What Ray's trials are told."""
+def _learner(ledger: Ledger, sweep: Sweep, cpus: int) -> Learner | None:
+    """Who plans on while the run goes on, where the sampler learns."""
+    if not is_learning(sweep.search.sampler):
+        return None
+    return Learner(ledger, sweep, worker_count(sweep.schedule, cpus=cpus, gpus=gpu_count()))
+
+
+def _shared(ledger: Ledger, sweep: Sweep, driver: str) -> dict[str, Any]:
+    """What every trial of Ray is told, beside its pack."""
     schedule = sweep.schedule
-    shared = {
+    return {
         "run": str(ledger.folder.resolve()),
         "driver": driver,
         "limits": vars(sweep.limits),
@@ -255,23 +253,28 @@ def _configs(ledger: Ledger, sweep: Sweep, driver: str, packs: Sequence[str]) ->
         "save_interval": schedule.save_interval,
         "max_failures": schedule.max_failures,
     }
-    return [shared | {"pack": pack} for pack in packs]
 
 
 def _run_on_own_ray(
-    configs: list[dict[str, Any]], sweep: Sweep, cpus: int, watcher: Watcher, stop: Stop
+    feed: Feed, shared: dict[str, Any], sweep: Sweep, cpus: int, watcher: Watcher, stop: Stop
 ) -> list[str]:
     """Gives the packs to a Ray that lives as long as this takes; what failed, in one line each."""
     try:
         with cluster.own_ray(cpus):
-            return _run_on_ray(configs, sweep, watcher, stop)
+            return _run_on_ray(feed, shared, sweep, watcher, stop)
     except SystemExit:  # Ray's own answer to a SIGTERM while it starts
         stop.request("preempted")
         return []
 
 
 def _run_on_ray(
-    configs: list[dict[str, Any]], sweep: Sweep, watcher: Watcher, stop: Stop, *, in_cluster: bool = False
+    feed: Feed,
+    shared: dict[str, Any],
+    sweep: Sweep,
+    watcher: Watcher,
+    stop: Stop,
+    *,
+    in_cluster: bool = False,
 ) -> list[str]:
     """Gives the packs to the Ray that is there; what failed, in one line each."""
     scratch = Path(tempfile.mkdtemp(prefix="gradatlas-"))
@@ -281,8 +284,10 @@ def _run_on_ray(
         workers = _workers(sweep.schedule)
         reporter = _Reporter(watcher, stop, patience=10 + 2 * workers)
         with stop.on_signals():
-            most = sweep.schedule.concurrency if in_cluster else workers
-            grid = _tuner(configs, sweep.schedule, most, scratch, stop, reporter).fit()
+            # A sampler that learns is asked when a worker is free, not for packs that would wait.
+            most = sweep.schedule.concurrency if in_cluster and not feed.learns else workers
+            searcher = PackSearcher(feed, shared, stop)
+            grid = _tuner(searcher, sweep.schedule, most, scratch, reporter).fit()
         return reporter.failures + [_last_line(error) for error in grid.errors]
     except NodeLostError as error:
         return [str(error)]
@@ -313,11 +318,10 @@ def _last_line(error: BaseException) -> str:
 
 
 def _tuner(
-    configs: list[dict[str, Any]],
+    searcher: PackSearcher,
     schedule: Schedule,
     most: int | None,
     scratch: Path,
-    stop: Stop,
     reporter: _Reporter,
 ) -> Tuner:
     """`most` packs at a time; None: as many as the nodes hold, also those that are still to come."""
@@ -325,7 +329,7 @@ def _tuner(
     return Tuner(
         tune.with_resources(PackTrainable, {"cpu": schedule.cpus_per_pack, "gpu": schedule.gpus_per_pack}),
         tune_config=TuneConfig(
-            search_alg=_UntilStopped(configs, stop),
+            search_alg=searcher,
             num_samples=-1,
             max_concurrent_trials=most,
             reuse_actors=True,

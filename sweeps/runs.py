@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,12 @@ import pyarrow.parquet as pq
 
 from sweeps.environment import environment
 from sweeps.errors import UserError
+from sweeps.learning import Learner
 from sweeps.ledger import Ledger, schema
 from sweeps.machine import Node, gpu_count, this_node
-from sweeps.packing import capacity, packs, planned_trials
-from sweeps.spec import Sweep, dump_sweep, load_sweep
+from sweeps.packing import Planned, Progress, capacity, packs, planned_trials
+from sweeps.samplers import is_learning
+from sweeps.spec import Sweep, dump_sweep, extended_sweep, load_sweep, parse_sweep
 from sweeps.storage import Place, Remote, place_of, remove_tree
 from sweeps.task_files import npz_bytes, stored_names
 
@@ -97,8 +100,9 @@ def create_run(
 
     `nodes`: the machines that packs are cut for, by default this one.
     """
-    workers, memory = capacity(sweep.schedule, nodes or [this_node(cpus)])
-    planned = packs(planned_trials(sweep), sweep.schedule, workers, memory)
+    machines = nodes or [this_node(cpus)]
+    learns = is_learning(sweep.search.sampler)
+    planned = [] if learns else _packed(sweep, planned_trials(sweep), machines)
     stored = stored_names(sweep.document)
     copies = {name: npz_bytes(Path(original)) for original, name in stored.items()}
     toml = dump_sweep(sweep, folder.name, stored)
@@ -106,7 +110,10 @@ def create_run(
     try:
         for name, content in copies.items():
             ledger.write_data(name, content)
-        ledger.write_plan(planned, stored)
+        if learns:
+            Learner(ledger, sweep, capacity(sweep.schedule, machines)[0]).next_packs()
+        else:
+            ledger.write_plan(planned, stored)
         ledger.write_sweep(toml)
     except BaseException as error:
         remove_tree(folder)
@@ -114,6 +121,50 @@ def create_run(
             raise UserError(f"{folder}: plan and data cannot be written: {error.strerror}") from None
         raise
     return ledger
+
+
+def _packed(sweep: Sweep, planned: list[Planned], nodes: Sequence[Node]) -> list[list[Planned]]:
+    """Trials in packs that fit these machines."""
+    return packs(planned, sweep.schedule, *capacity(sweep.schedule, nodes))
+
+
+def complete_plan(ledger: Ledger, sweep: Sweep, cpus: int) -> None:
+    """Plans the points that `sweep.toml` has beyond the plan; a learning sampler does so while it runs.
+
+    The caller holds the run. What is planned stays as it is; new points get the numbers that follow.
+    """
+    if is_learning(sweep.search.sampler):
+        return
+    plan = ledger.plan()
+    points = dict(plan.group_by("part").agg(pl.col("point").n_unique()).collect().iter_rows())
+    row = plan.select(pl.col("trial", "point").max() + 1, packs=pl.col("pack").n_unique()).collect()
+    more = planned_trials(sweep, Progress(points, row["trial"][0], row["point"][0]))
+    if more:
+        plans = len(list(ledger.plans.glob("*.parquet")))
+        ledger.write_plan(
+            _packed(sweep, more, [this_node(cpus)]),
+            stored_names(sweep.document),
+            plan=plans,
+            first_pack=row["packs"][0],
+        )
+
+
+def extend_run(ledger: Ledger, points: int) -> Sweep:
+    """Lets a run's `sweep.toml` ask for more points in every part; raises UserError where it cannot have any.
+
+    The caller holds the run. `complete_plan` plans them, now or after a kill.
+    """
+    sweep = sweep_of(ledger)
+    if sweep.search.sampler == "grid":
+        raise UserError(
+            f"{ledger.folder}: a grid has no further points; run it with more levels under a new --name"
+        )
+    text = extended_sweep(ledger.sweep_file.read_text(encoding="utf-8"), sweep, points)
+    parse_sweep(
+        tomllib.loads(text), "sweep.toml", folder=ledger.here("", "data")
+    )  # more than a sampler takes?
+    ledger.write_sweep(text)
+    return sweep_of(ledger)
 
 
 def sweep_of(ledger: Ledger) -> Sweep:
@@ -126,7 +177,8 @@ def sweep_of(ledger: Ledger) -> Sweep:
 class State:
     """What a run folder holds."""
 
-    planned: int
+    planned: int  # trials in the end; a learning sampler has not proposed all of them from the start
+    proposed: int  # trials in the plan so far
     finished: int
     packs: int
     finished_packs: int
@@ -145,13 +197,27 @@ def state(ledger: Ledger) -> State:
     here = [ledger.results.resolve() / f"{pack}.parquet" for pack in sorted(finished & set(sizes))]
     present = {path.stem for path in ledger.results.glob("*.parquet")}
     return State(
-        planned=sum(sizes.values()),
+        planned=max(_trials_asked_for(ledger), sum(sizes.values())),
+        proposed=sum(sizes.values()),
         finished=sum(size for pack, size in sizes.items() if pack in finished),
         packs=len(sizes),
         finished_packs=len(finished & set(sizes)),
         outcomes=_outcomes(here),
         damaged=tuple(sorted(f"results/{pack}.parquet" for pack in present - finished)),
     )
+
+
+def _trials_asked_for(ledger: Ledger) -> int:
+    """Trials that `sweep.toml` asks for; 0 where it cannot be read, so that the plan counts alone."""
+    try:
+        return sweep_of(ledger).trials
+    except UserError:
+        return 0
+
+
+def cost_ahead(ledger: Ledger, now: State) -> float:
+    """Predicted cost of what has no result yet; trials not yet proposed count as the mean of the others."""
+    return ledger.pending_cost() + (now.planned - now.proposed) * ledger.mean_cost()
 
 
 def _outcomes(paths: list) -> dict[str, int]:

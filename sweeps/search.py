@@ -1,4 +1,4 @@
-"""Search: which points are tried. The only file that imports optuna.
+"""Search: which points are tried, by samplers that do not learn. `sweeps.samplers` has those that do.
 
 The samplers here are pure functions of (seed, index): trial k of an Optuna study, or index k of a plan,
 always gets the same parameters, whatever was told before, in whichever process. They are ordinary Optuna
@@ -28,7 +28,7 @@ from optuna.distributions import (
 from scipy.stats import qmc
 
 from study.randomness import stream
-from sweeps.domains import Choices, Domain
+from sweeps.domains import Choices, Domain, Range
 
 
 def distributions(space: Mapping[str, Domain]) -> dict[str, BaseDistribution]:
@@ -61,7 +61,7 @@ class PureSampler(optuna.samplers.BaseSampler):
         name: str = "main",
     ) -> None:
         self._space = dict(space)
-        self._seed, self._name, self._draws = seed, name, draws
+        self._seed, self._name, self.draws = seed, name, draws
         self._nuisance = np.array([parameter in nuisance for parameter in space], dtype=bool)
 
     @abstractmethod
@@ -73,15 +73,19 @@ class PureSampler(optuna.samplers.BaseSampler):
         if not self._space:
             return [{} for _ in range(count)]
         indices = np.arange(first, first + count)
-        points, draws = np.divmod(indices, self._draws)
+        points, draws = np.divmod(indices, self.draws)
         units = self.unit_points(int(points[0]), int(points[-1] - points[0] + 1))[points - points[0]]
         units[:, self._nuisance] += draws[:, None] * _recurrence(int(self._nuisance.sum()))
         units %= 1.0
-        columns = {
+        columns = self._columns(points, units)
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def _columns(self, points: np.ndarray, units: np.ndarray) -> dict[str, Sequence[Any]]:
+        """The values of each parameter at points with these coordinates, (indices, dimensions)."""
+        return {
             name: _values(distribution, units[:, axis])
             for axis, (name, distribution) in enumerate(self._space.items())
         }
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: optuna.trial.FrozenTrial
@@ -136,7 +140,85 @@ class RandomSampler(PureSampler):
         return generator.random((count, 4 * blocks))[:, : len(self._space)]
 
 
-SAMPLERS: dict[str, type[PureSampler]] = {"qmc": SobolSampler, "random": RandomSampler}
+class GridSampler(RandomSampler):
+    """Every combination of the levels of the scientific parameters, the last one changing fastest.
+
+    `levels` says how many values a range gives, both ends included; lists give all of theirs. Point k is
+    combination k mod `size`. Nuisance parameters are no axes of the grid: they are drawn as by
+    `RandomSampler`.
+    """
+
+    def __init__(
+        self, space: Mapping[str, BaseDistribution], *, levels: Mapping[str, int], **options: Any
+    ) -> None:
+        super().__init__(space, **options)
+        self._levels = {
+            name: grid_values(name, distribution, levels.get(name))
+            for name, distribution in self._space.items()
+            if name not in options.get("nuisance", ())
+        }
+        self.size = math.prod(map(len, self._levels.values()))
+
+    def _columns(self, points: np.ndarray, units: np.ndarray) -> dict[str, Sequence[Any]]:
+        """The combination of each point, and drawn nuisance parameters."""
+        columns = super()._columns(points, units)
+        rest = points % self.size
+        for name, values in reversed(self._levels.items()):
+            rest, places = np.divmod(rest, len(values))
+            columns[name] = [values[place] for place in places]
+        return columns
+
+
+def grid_values(name: str, distribution: BaseDistribution, levels: int | None) -> Sequence[Any]:
+    """The values of an axis of a grid; whole numbers that coincide once rounded count once."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if levels is None:
+        raise ValueError(
+            f"{name}: must have levels with sampler grid, as in {{ low = …, high = …, levels = 8 }}"
+        )
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    spaced = np.geomspace if distribution.log else np.linspace
+    values = spaced(distribution.low, distribution.high, levels)
+    if isinstance(distribution, IntDistribution):
+        return sorted({int(value) for value in np.round(values)})
+    return np.clip(values, distribution.low, distribution.high).tolist()
+
+
+SAMPLERS: dict[str, type[PureSampler]] = {"qmc": SobolSampler, "random": RandomSampler, "grid": GridSampler}
+
+
+def pure_sampler(sampler: str, space: Mapping[str, Domain], **options: Any) -> PureSampler:
+    """The sampler of a part's space; raises ValueError for a grid whose ranges have no levels."""
+    if sampler == "grid":
+        options["levels"] = {
+            name: domain.levels
+            for name, domain in space.items()
+            if isinstance(domain, Range) and domain.levels is not None
+        }
+    return SAMPLERS[sampler](distributions(space), **options)
+
+
+def further_draws(
+    space: Mapping[str, BaseDistribution], nuisance: Collection[str], chosen: Mapping[str, Any], draws: int
+) -> list[dict[str, Any]]:
+    """A proposal and more draws at its point: its nuisance parameters moved on as by a `PureSampler`."""
+    names = [name for name in space if name in nuisance]
+    units = np.array([_unit(space[name], chosen[name]) for name in names])
+    moved = (units + np.arange(draws)[:, None] * _recurrence(len(names))) % 1.0
+    columns = {name: _values(space[name], moved[1:, axis]) for axis, name in enumerate(names)}
+    others = [{**chosen, **{name: columns[name][draw] for name in names}} for draw in range(draws - 1)]
+    return [dict(chosen), *others]
+
+
+def _unit(distribution: BaseDistribution, value: Any) -> float:
+    """The place in [0, 1) of a value: what `_values` undoes."""
+    if isinstance(distribution, CategoricalDistribution):
+        return (distribution.choices.index(value) + 0.5) / len(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = _ends(distribution)
+    scale = math.log if distribution.log else float
+    return (scale(value) - scale(low)) / (scale(high) - scale(low))
 
 
 def _recurrence(dimensions: int) -> np.ndarray:
@@ -154,12 +236,16 @@ def _values(distribution: BaseDistribution, units: np.ndarray) -> Sequence[Any]:
         return [distribution.choices[min(int(unit * count), count - 1)] for unit in units]
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     whole = isinstance(distribution, IntDistribution)
-    # Each whole number takes the stretch around it, as in Optuna's own samplers.
-    margin = 0.5 if whole else 0.0
-    low, high = distribution.low - margin, distribution.high + margin
+    low, high = _ends(distribution)
     if distribution.log:
         values = np.exp(math.log(low) + units * (math.log(high) - math.log(low)))
     else:
         values = low + units * (high - low)
     values = np.clip(np.round(values) if whole else values, distribution.low, distribution.high)
     return values.astype(int).tolist() if whole else values.tolist()
+
+
+def _ends(distribution: FloatDistribution | IntDistribution) -> tuple[float, float]:
+    """Of what the places in [0, 1) stand for: each whole number takes the stretch around it, as in Optuna."""
+    margin = 0.5 if isinstance(distribution, IntDistribution) else 0.0
+    return distribution.low - margin, distribution.high + margin

@@ -23,7 +23,8 @@ from study.regimes import Limits
 from study.trial import PARAMETERS, reject_bad_value, trial_of
 from sweeps.domains import Domain, parse_domain
 from sweeps.errors import SpecError
-from sweeps.search import SAMPLERS
+from sweeps.samplers import is_learning
+from sweeps.search_rules import grid_points, reject_bad_sampler, reject_unlearnable
 from sweeps.task_files import found_task, with_tasks
 
 ROLES = ("scientific", "nuisance", "fixed")
@@ -51,8 +52,24 @@ def _seconds(text: str) -> float:
 class Search(_Table):
     """[search]: which points are tried."""
 
-    sampler: str = pydantic.Field("qmc", description="how points are chosen: qmc (scrambled Sobol) or random")
-    points: int = pydantic.Field(256, ge=1, le=10**7, description="settings of the scientific parameters")
+    sampler: str = pydantic.Field(
+        "qmc",
+        description="how points are chosen: qmc (scrambled Sobol), random, grid; tpe, gp, cmaes and "
+        'nsgaii learn, and so does an Optuna sampler by import path, "optuna.samplers.NSGAIIISampler"',
+    )
+    options: dict[str, Any] = pydantic.Field(
+        {}, description="options of a learning sampler, by its constructor's names: { n_startup_trials = 20 }"
+    )
+    objective: str = pydantic.Field(
+        "final_loss",
+        description='what a learning sampler makes small: "final_loss", "gradient" (|G|) or "both"',
+    )
+    points: int = pydantic.Field(
+        256,
+        ge=1,
+        le=10**7,
+        description="settings of the scientific parameters; grid: all of it, left out here",
+    )
     nuisance_draws: int = pydantic.Field(1, ge=1, description="nuisance settings tried at each point")
     seeds: int = pydantic.Field(1, ge=1, description="repetitions of each draw, each with a seed of its own")
     seed: int = pydantic.Field(0, ge=0, lt=2**63, description="seed of the whole sweep")
@@ -230,14 +247,19 @@ def parse_sweep(document: Mapping[str, Any], source: str, folder: Path = Path())
         name: _parsed_table(model, document.get(name, {}), source, name) for name, model in TABLES.items()
     }
     search: Search = tables["search"]  # type: ignore[assignment]
-    if search.sampler not in SAMPLERS:
-        raise SpecError(
-            f"{source}: search.sampler: must be one of {', '.join(SAMPLERS)}, but got {search.sampler!r}"
-            + _suggestion(search.sampler, SAMPLERS)
-        )
+    try:
+        reject_bad_sampler(search.sampler, search.options, search.objective)
+    except ValueError as error:
+        raise SpecError(f"{source}: search.{error}") from None
+    parts = _parts(document, search, source)
+    if search.sampler == "grid" and "points" not in document.get("search", {}):
+        search = tables["search"] = search.model_copy(update={"points": parts[0].points})
+    resolved = {name: table.model_dump(exclude_none=True) for name, table in tables.items()}
+    if search.sampler == "grid" and "part" in document:  # each part has a grid of its own
+        del resolved["search"]["points"]
     return Sweep(
         question=question,
-        parts=_parts(document, search, source),
+        parts=parts,
         search=search,
         schedule=tables["schedule"],  # type: ignore[arg-type]
         storage=tables["storage"],  # type: ignore[arg-type]
@@ -245,7 +267,7 @@ def parse_sweep(document: Mapping[str, Any], source: str, folder: Path = Path())
         document={
             **document,
             "question": question,
-            **{name: table.model_dump(exclude_none=True) for name, table in tables.items()},
+            **resolved,
         },
     )
 
@@ -261,6 +283,16 @@ def dump_sweep(sweep: Sweep, name: str, stored: Mapping[str, str] | None = None)
     return tomli_w.dumps({"name": name, **document})
 
 
+def extended_sweep(text: str, sweep: Sweep, points: int) -> str:
+    """The text of a sweep file, resolved, with so many more points in every part."""
+    document = tomllib.loads(text)
+    if "part" not in document:
+        document.setdefault("search", {})["points"] = sweep.parts[0].points + points
+    for table, part in zip(document.get("part", ()), sweep.parts, strict=False):
+        table.setdefault("search", {})["points"] = part.points + points
+    return tomli_w.dumps(document)
+
+
 def _limits(table: _Table, source: str) -> Limits:
     try:
         return Limits(**table.model_dump())
@@ -271,8 +303,10 @@ def _limits(table: _Table, source: str) -> Limits:
 def _parts(document: Mapping[str, Any], search: Search, source: str) -> tuple[Part, ...]:
     base = {role: _table(document.get(role, {}), source, role) for role in ROLES}
     listed = document.get("part")
+    # A grid has as many points as it has, unless the file says a number, which must be right.
+    general = search.points if search.sampler != "grid" else document.get("search", {}).get("points")
     if listed is None:
-        return (_part("main", base, search.points, search.seeds, source, ""),)
+        return (_part("main", base, general, search, source, ""),)
     if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
         raise SpecError(f"{source}: part: must be one or more [[part]] tables")
     parts = []
@@ -285,9 +319,10 @@ def _parts(document: Mapping[str, Any], search: Search, source: str) -> tuple[Pa
         own = _table(entry.get("search", {}), source, f"{where}search")
         _reject_unknown(own, _PART_SEARCH_KEYS, f"{source}: {where}search", "key")
         counts = _parsed_table(Search, own, source, f"{where}search").model_dump(include=set(own))
-        points, seeds = counts.get("points", search.points), counts.get("seeds", search.seeds)
+        own_search = search.model_copy(update=counts)
         roles = {role: _table(entry.get(role, {}), source, f"{where}{role}") for role in ROLES}
-        parts.append(_part(name, _merged(base, roles), points, seeds, source, where))
+        points = counts.get("points", general)
+        parts.append(_part(name, _merged(base, roles), points, own_search, source, where))
     names = [part.name for part in parts]
     if len(set(names)) < len(names):
         raise SpecError(f"{source}: part: names must differ, but got {', '.join(names)}")
@@ -303,7 +338,9 @@ def _merged(base: Mapping[str, Mapping], own: Mapping[str, Mapping]) -> dict[str
     }
 
 
-def _part(name: str, roles: Mapping[str, Mapping], points: int, seeds: int, source: str, where: str) -> Part:
+def _part(
+    name: str, roles: Mapping[str, Mapping], points: int | None, search: Search, source: str, where: str
+) -> Part:
     owner: dict[str, str] = {}
     for role in ROLES:
         for parameter in roles[role]:
@@ -327,22 +364,33 @@ def _part(name: str, roles: Mapping[str, Mapping], points: int, seeds: int, sour
                 f"{source}: {where}fixed.{key}: must be one value; put ranges and lists in [scientific]"
             )
         _reject_value(key, value, f"{source}: {where}fixed")
-    part = Part(name, domains["scientific"], domains["nuisance"], dict(roles["fixed"]), points, seeds)
-    _reject_impossible_trials(part, f"{source}: {where}")
+    fixed = dict(roles["fixed"])
+    try:
+        if search.sampler == "grid":
+            points = grid_points(domains["scientific"], points)
+        part = Part(name, domains["scientific"], domains["nuisance"], fixed, points or 0, search.seeds)
+        _reject_impossible_trials(part)
+        if is_learning(search.sampler):
+            reject_unlearnable(
+                search.sampler,
+                search.options,
+                search.objective,
+                space=part.space,
+                fixed=fixed,
+                optuna_trials=part.points * search.nuisance_draws,
+            )
+    except ValueError as error:
+        raise SpecError(f"{source}: {where}{error}") from None
     return part
 
 
-def _reject_impossible_trials(part: Part, where: str) -> None:
+def _reject_impossible_trials(part: Part) -> None:
     """Tries the values that rules between parameters could forbid, one parameter at a time."""
     corners = {name: domain.extremes() for name, domain in part.space.items()}
     first = {name: values[0] for name, values in corners.items()}
     for name, values in corners.items() or {"": [None]}.items():
         for value in values:
-            setting = {**part.fixed, **first, **({name: value} if name else {})}
-            try:
-                trial_of(setting)
-            except ValueError as error:
-                raise SpecError(f"{where}{error}") from None
+            trial_of({**part.fixed, **first, **({name: value} if name else {})})
 
 
 def _table(value: Any, source: str, name: str) -> Mapping[str, Any]:
@@ -380,6 +428,7 @@ def _rule(error: Any) -> str:
         "int_type": "must be a whole number",
         "float_type": "must be a number",
         "string_type": "must be a string",
+        "dict_type": "must be a table",
         "string_too_short": "must not be empty",
         "greater_than_equal": f"must be >= {context.get('ge')}",
         "greater_than": f"must be > {context.get('gt')}",

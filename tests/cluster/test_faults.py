@@ -248,3 +248,31 @@ def test_json_lines_are_all_that_is_written(tmp_path):
     assert sum(event["trials"] for event in events if event["event"] == "pack") == 16
     last = {"event": "end", "run": str(tmp_path / "run"), "done": 16, "planned": 16, "stopped": None}
     assert events[-1] == last | {"code": 0}
+
+
+def test_a_learning_search_whose_driver_is_killed_loses_and_repeats_nothing(tmp_path):
+    """Rows equal those of the plan's trials; which trials are planned depends on when packs finish."""
+    import optuna
+
+    text = sweep_text(sampler="tpe", points=32, steps=200)
+    run = tmp_path / "run"
+    with started(text, tmp_path) as command:
+        wait_until(lambda: len(_results(run)) >= 3, "packs")
+        command.process.kill()
+        command.ended()
+    planned = Ledger(run).plan().sort("trial").collect()
+    assert 0 < planned.height < 32
+    code, _, err = resumed(run)
+    assert code == 0, err
+    whole = Ledger(run).plan().sort("trial").collect()
+    assert whole["trial"].to_list() == list(range(32))
+    assert whole.head(planned.height).equals(planned)
+    assert rows(run)["trial"].to_list() == list(range(32))
+    ended = Command("export", run, "--optuna-storage", tmp_path / "study.log").ended()
+    assert ended[0] == 0, ended[2]
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log"))
+    )
+    trials = optuna.load_study(study_name="run", storage=storage).trials
+    assert [trial.number for trial in trials] == list(range(32))
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}

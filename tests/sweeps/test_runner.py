@@ -68,9 +68,14 @@ def test_ctrl_c_is_a_request_the_second_one_an_end_and_handlers_come_back(planne
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_tune_can_pickle_what_it_is_given(planned_run):
-    from sweeps.runner import _Reporter, _UntilStopped
+def test_tune_can_pickle_what_it_is_given(planned_run, spec, tmp_path):
+    from sweeps.learning import Feed, Learner
+    from sweeps.runner import PackSearcher, _Reporter
+    from sweeps.runs import create_run
+    from sweeps.spec import load_sweep
 
     stop = Stop(planned_run, seconds=1.0)
-    for given in (_UntilStopped([{"pack": "a"}], stop), _Reporter(object(), stop, patience=3)):  # type: ignore[arg-type]
+    sweep = load_sweep(spec, ("search.sampler=tpe",))
+    feed = Feed(["a"], Learner(create_run(tmp_path / "tpe", sweep, "", cpus=2), sweep, 2))
+    for given in (PackSearcher(feed, {}, stop), _Reporter(object(), stop, patience=3)):  # type: ignore[arg-type]
         pickle.loads(pickle.dumps(given))
