@@ -21,10 +21,11 @@ from typing import Any
 
 from study.experiment import results
 from sweeps.display import JsonLines
+from sweeps.learning import Feed
 from sweeps.ledger import Ledger
 from sweeps.machine import Node
 from sweeps.packing import capacity, packs, planned_trials
-from sweeps.runner import PackSearcher
+from sweeps.runner import PackSearcher, Stop
 from sweeps.runs import create_run, state
 from sweeps.spec import parse_sweep
 
@@ -79,7 +80,7 @@ def measure(trials: int, workers: int, folder: Path) -> None:
 def _hand_out(ledger: Ledger, pending: list[str], trials: int, cost: float) -> None:
     """Every pack is suggested, reported and told."""
     sizes = ledger.pack_sizes()
-    searcher = PackSearcher([{"pack": pack} for pack in pending])
+    searcher = PackSearcher(Feed(pending), {}, Stop(ledger, None))
     lines: list[str] = []
     with (
         timed("packs handed out and reported", len(pending)),
