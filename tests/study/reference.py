@@ -102,11 +102,15 @@ def _clip_units(model: nn.Module, limit: float) -> None:
                 parameter.grad[unit] *= allowed / parameter.grad[unit].norm()
 
 
+def _flat_gradient(model: nn.Module) -> Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
 def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
-    """Losses and gradient norms at each step, by torch.optim and torch.nn.utils in float64."""
+    """Losses, gradient norms and what clipping did to the direction, at each step; by torch, in float64."""
     model = Reference(trial)
     optimizer = _optimizer(trial, model)
-    record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": []}
+    record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": [], "cosines": []}
     for step in range(trial.steps):
         chosen = batch_indices(len(data.inputs), trial.batch_size, step)
         loss = nn.functional.cross_entropy(model(data.inputs[chosen]), data.targets[chosen])
@@ -114,10 +118,14 @@ def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
         loss.backward()
         record["losses"].append(loss.item())
         record["norms_before"].append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
+        before = _flat_gradient(model)
         if trial.clip_adaptive is not None:
             _clip_units(model, trial.clip_adaptive)
         if trial.clip_value is not None:
             nn.utils.clip_grad_value_(model.parameters(), trial.clip_value)
+        shaped = trial.clip_adaptive is not None or trial.clip_value is not None
+        cosine = nn.functional.cosine_similarity(before, _flat_gradient(model), dim=0)
+        record["cosines"].append(float(cosine) if shaped else float("nan"))
         if trial.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), trial.clip_norm)
         record["norms_after"].append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))

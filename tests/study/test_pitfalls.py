@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from study.experiment import results
 from study.regimes import regime
 from study.single import profile_rows
 from study.trial import Trial
@@ -34,3 +35,22 @@ def test_gelu_with_he_looks_stable_in_a_short_test_only():
     ]
     assert regime(np.array(found)).tolist() == ["stable", "vanishing"]
     assert found[1] < -5
+
+
+def test_value_clipping_rotates_the_gradient_and_norm_clipping_does_not():
+    clips = {"clip_norm": 1e-3}, {"clip_value": 1e-3}
+    by_norm, by_value = results([Trial(depth=3, width=16, steps=3, init="he", **clip) for clip in clips])
+    assert by_norm["clip_cosine"] is None
+    assert by_norm["clipped_fraction"] == by_value["clipped_fraction"] == 1.0
+    assert 0.1 < by_value["clip_cosine"] < 0.9
+
+
+def test_adam_takes_no_note_of_a_gradients_size_until_it_comes_near_eps():
+    net = {"activation": "linear", "depth": 6, "width": 16, "steps": 1, "learning_rate": 1e-3}
+    updates = {}
+    for gain in (1.0, 0.3, 0.003):
+        (row,) = results([Trial(optimizer="adam", weight_gain=gain, **net)])
+        # ‖ΔW‖/‖W‖ of the first layer, in units of what a step of the full learning rate makes of it.
+        updates[gain] = row["update_profile"][0] * gain
+    assert updates[0.3] == pytest.approx(updates[1.0], rel=0.01)
+    assert updates[0.003] < 0.1 * updates[1.0]
