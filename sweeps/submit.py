@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from sweeps.errors import FAILURE, UserError
 if TYPE_CHECKING:
     from sweeps.spec import Sweep
 
+_PATIENCE = 90.0  # seconds that a cluster's job server may take to be ready
 _PACKAGES = ("study", "sweeps", "analysis")
 
 
@@ -47,10 +49,8 @@ def submit(
     command = f"run sweep.toml --runs {shlex.quote(runs)} --name {name} --resume --take-over --address auto"
     with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:
         _fill(Path(scratch), sweep, name)
-        job = client.submit_job(
-            entrypoint=f"python -c 'from sweeps.cli import main; main()' {command}",
-            runtime_env={"working_dir": scratch},
-        )
+        entrypoint = f"python -c 'from sweeps.cli import main; main()' {command}"
+        job = _submitted(client, address, entrypoint=entrypoint, runtime_env={"working_dir": scratch})
     print(f"job {job}: the run goes to {runs.rstrip('/')}/{name}", flush=True)
     if follow:
         raise typer.Exit(_follow(client, job))
@@ -71,6 +71,19 @@ def _client(address: str) -> Any:
     except (ConnectionError, ValueError) as error:
         said = str(error).strip().splitlines()[0]
         raise UserError(f"--address {address}: no job server answers there ({said})") from None
+
+
+def _submitted(client: Any, address: str, **job: Any) -> str:
+    """The job's name; a cluster that has just started takes none for a while, and is asked again."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return client.submit_job(**job)
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                said = str(error).strip().splitlines()[0]
+                raise UserError(f"--address {address}: the job was not taken ({said})") from None
+        time.sleep(2.0)
 
 
 def _fill(folder: Path, sweep: Sweep, name: str) -> None:
