@@ -50,6 +50,7 @@ bench: $(VENV)/.installed-dev
 	PYTHONPATH=. $(BIN)/python -m tests.bench.analysis
 	PYTHONPATH=. $(BIN)/python -m tests.bench.theory
 	PYTHONPATH=. $(BIN)/python tests/bench/search.py
+	PYTHONPATH=. $(BIN)/python -m tests.bench.runs $(CASES)
 
 # The README's pictures, from runs of the presets quickstart and phase:
 # make gallery RUN=runs/NAME PHASE=runs/NAME

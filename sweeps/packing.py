@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from study.tasks import task_named
 from study.trial import PARAMETERS, RECURRENT, Trial, trial_of
 from sweeps.errors import UserError
 from sweeps.machine import Node, memory_of_pack
-from sweeps.search import pure_sampler
-from sweeps.spec import Part, Schedule, Sweep
+
+if TYPE_CHECKING:  # workers import this file and need neither Optuna nor scipy: half a second of each start
+    from sweeps.spec import Part, Schedule, Sweep
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ def planned_trials(sweep: Sweep, before: Progress = Progress()) -> list[Planned]
 
     A function of the sweep and of what is planned alone; for the samplers that do not learn.
     """
+    from sweeps.search import pure_sampler
+
     planned: list[Planned] = []
     first_point = before.point
     for part in sweep.parts:

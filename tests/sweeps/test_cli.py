@@ -11,7 +11,10 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no-such-preset"], "is neither a preset (claims, phase, quickstart) nor a TOML file"),
+        (
+            ["no-such-preset"],
+            "is neither a preset (atlas, claims, clipping, phase, quickstart, ",
+        ),
         (["missing.toml"], "there is no such file"),
         (["{spec}", "--set", "search.points=0"], "search.points: must be >= 1, but got 0"),
         (["{spec}", "--set", "scientific.activation=['rel']"], "did you mean 'relu'?"),
