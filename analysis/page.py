@@ -13,18 +13,31 @@ from typing import Any
 import polars as pl
 
 from analysis import panels, regions, summary, tables, words
+from analysis.answers import answer_rows, boundary_rows, score_rows, verdict_counts
+from analysis.claims import claims
 from analysis.tables import NoResultsError, Unreadable
 from study.regimes import Limits
 
 _DEFAULT_QUESTION = "Where do gradients vanish or explode?"
 
 
+_MOST_DRAWN = 20_000  # trials that the figures and the explorer show
+
+
 @dataclass(frozen=True)
 class Ledger:
-    """What the report is made from: labelled trials, cells, the sweep and what could not be read."""
+    """What the report is made from.
+
+    `trials` are all labelled ones without their layers, `whole` with them, `size` how many. `drawn` are those
+    that the figures show: all, or in a large run those of a random choice of points. `cells` holds the
+    points, `unreadable` what could not be read.
+    """
 
     run: Path
     trials: pl.LazyFrame
+    whole: pl.LazyFrame
+    size: int
+    drawn: pl.DataFrame
     cells: pl.LazyFrame
     plans: pl.LazyFrame | None
     unreadable: list[Unreadable]
@@ -38,27 +51,47 @@ def read_ledger(run: Path, *, thorough: bool = False) -> Ledger:
     plans, bad_plans = tables.scan_plans(run)
     sweep = tables.read_sweep(run)
     limits = tables.sweep_limits(sweep)
-    trials = tables.labelled(results, limits)
-    if not trials.select(pl.len()).collect().item():
+    size = results.select(pl.len()).collect().item()
+    if not size:
         raise NoResultsError(
             f"{run}: its result files hold no trials; `gradatlas resume {run}` runs its plan"
         )
-    cells = tables.cells(trials, limits)
-    return Ledger(run, trials, cells, plans, unreadable + bad_plans, sweep, limits)
+    drawn = _chosen(results, size).collect()
+    # What has no layers fits into memory whole, and is read once.
+    scalars = results.select(~pl.selectors.list()).collect().lazy()
+    trials = tables.labelled(scalars, limits)
+    cells = tables.cells(trials, limits).collect().lazy()
+    labelled = tables.labelled(drawn.lazy(), limits).collect()
+    whole = labelled.lazy() if size <= _MOST_DRAWN else tables.labelled(results, limits)
+    faults = unreadable + bad_plans
+    return Ledger(run, trials, whole, size, labelled, cells, plans, faults, sweep, limits)
 
 
-def context(ledger: Ledger, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Every value that the template names."""
+def _chosen(results: pl.LazyFrame, size: int) -> pl.LazyFrame:
+    """The trials of as many whole points as the figures can show, the same ones every time."""
+    if size <= _MOST_DRAWN:
+        return results
+    buckets = -(-size // _MOST_DRAWN)
+    return results.filter(pl.struct("part", "point").hash(0) % buckets == 0)
+
+
+def context(ledger: Ledger) -> dict[str, Any]:
+    """Every value that the template names, figures and explorer aside."""
     environment = _environment(ledger.run)
+    answers = claims(ledger.whole, ledger.limits)
     return {
         "run": ledger.run.resolve().name,
         "question": str(ledger.sweep.get("question") or _DEFAULT_QUESTION),
         "sentences": summary.sentences(ledger.cells, ledger.trials),
-        "figures": figures,
+        "answers": answer_rows(answers),
+        "verdicts": verdict_counts(answers),
+        "boundaries": boundary_rows(ledger.cells),
+        "scores": score_rows(ledger.cells, ledger.limits),
         "limits": ledger.limits,
         "shares": _shares(ledger),
         "ranges": _ranges(ledger),
         "pooled": panels.pooled_columns(ledger.trials),
+        "drawn": len(ledger.drawn),
         "counts": tables.counts(ledger.trials, ledger.plans),
         "failures": tables.failures(ledger.trials),
         "unreadable": [str(fault) for fault in ledger.unreadable],

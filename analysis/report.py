@@ -1,11 +1,13 @@
-"""The report of a run: one HTML file that opens from disk and needs neither network nor script."""
+"""The report of a run: one HTML file that opens from disk and needs no network, and `report.md` beside it."""
 
 from __future__ import annotations
 
 import base64
 import logging
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,8 @@ import jinja2
 import polars as pl
 from markupsafe import Markup, escape
 
-from analysis import words
-from analysis.figures import FIGURES, Drawing, Plot, save
-from analysis.figures.theme import NARROW, WIDE
+from analysis import explorer, words
+from analysis.drawing import draw_figures
 from analysis.page import Ledger, context, read_ledger
 from analysis.tables import NoResultsError
 
@@ -26,62 +27,75 @@ _log = logging.getLogger(__name__)
 __all__ = ["NoResultsError", "write_report"]
 
 
-def write_report(run: Path, out: Path | None = None, on_progress: Progress | None = None) -> Path:
-    """Write RUN/report/report.html and RUN/report/figures/*.{svg,png}; returns the HTML file's path.
+def write_report(
+    run: Path, out: Path | None = None, on_progress: Progress | None = None, *, workers: int | None = None
+) -> Path:
+    """Write RUN/report/report.html, report.md and figures/*.{svg,png}; returns the HTML file's path.
 
-    With `out` only that one file is written. Files that cannot be read are named in the report and logged as
-    warnings of `analysis.report`, one line each. Raises NoResultsError where no result can be read.
+    With `out` only that one file is written. The figures are drawn in `workers` processes (default: one a
+    core, at most 4). Files that cannot be read are named in the report and logged as warnings of
+    `analysis.report`, one line each. Raises NoResultsError where no result can be read.
     """
     say = on_progress or (lambda message: None)
+    processes = min(4, os.cpu_count() or 1) if workers is None else workers
     try:
-        return _write(read_ledger(run), out, say)
+        return _write(read_ledger(run), out, say, processes)
     except pl.exceptions.PolarsError:
         # A file whose footer is sound and whose data are not shows only when its data are read.
-        return _write(read_ledger(run, thorough=True), out, say)
+        return _write(read_ledger(run, thorough=True), out, say, processes)
 
 
-def _write(ledger: Ledger, out: Path | None, say: Progress) -> Path:
+def _write(ledger: Ledger, out: Path | None, say: Progress, workers: int) -> Path:
     for fault in ledger.unreadable:
         _log.warning("%s: left out of the report: %s", ledger.run, fault)
     target = out or ledger.run / "report" / "report.html"
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) if out else ledger.run / "report" / "figures"
+    say(f"read {ledger.size:,} trials")
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
+        folder = Path(scratch) / "figures" if out else ledger.run / "report" / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        figures = {name: _figure(plot, ledger, folder, Path(scratch), say) for name, plot in FIGURES.items()}
-    html = _template().render(**context(ledger, figures))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    whole = target.with_name(f".{target.name}.part")
-    whole.write_text(html, encoding="utf-8")
-    whole.replace(target)
+        scripts = pool.submit(explorer.bundle)
+        drawn = pool.submit(
+            draw_figures, ledger.drawn, ledger.limits, folder, Path(scratch), workers=workers, say=say
+        )
+        values = context(ledger)
+        say("counted, compared and answered")
+        figures = {name: _embedded(found) for name, found in drawn.result().items()}
+        rows = explorer.records(ledger.drawn.lazy())
+        chart = Markup(explorer.embedded(rows, ledger.limits)) if rows else ""
+        values |= {"figures": figures, "chart": chart, "bundle": Markup(scripts.result()) if rows else ""}
+    _replace(target, _template("report.html.jinja", autoescape=True).render(**values))
+    if not out:
+        _replace(target.with_suffix(".md"), _template("report.md.jinja", autoescape=False).render(**values))
     say(f"wrote {target}")
     return target
 
 
-def _figure(plot: Plot, ledger: Ledger, folder: Path, scratch: Path, say: Progress) -> dict[str, Any]:
-    """What the template needs of a figure; writes its files."""
-    say(f"drawing {plot.name.replace('_', ' ')}")
-    files = [folder / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
-    for file in files:
-        file.unlink(missing_ok=True)
-    table = plot.table(ledger.trials)
-    if table.is_empty():
-        return {"title": plot.title, "absent": plot.absent}
-    phone = scratch / f"{plot.name}-narrow.svg"
-    wide = save(plot, Drawing(table, ledger.limits, WIDE), files)
-    narrow = save(plot, Drawing(table, ledger.limits, NARROW), [phone])
-    return {
-        "name": plot.name,
-        "title": plot.title,
-        "absent": "",
-        "reading": plot.reading(table, ledger.limits),
-        "alt": plot.alt(table, ledger.limits),
-        "wide": {"source": _data_uri(files[0]), "width": round(wide[0]), "height": round(wide[1])},
-        "narrow": {"source": _data_uri(phone), "width": round(narrow[0]), "height": round(narrow[1])},
-    }
+def _replace(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    whole = file.with_name(f".{file.name}.part")
+    whole.write_text(text, encoding="utf-8")
+    whole.replace(file)
 
 
-def _data_uri(file: Path) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
+def _embedded(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A figure with its pictures as data."""
+    if found["absent"]:
+        return dict(found)
+    wide, narrow = (Path(found[name]["file"]).read_bytes() for name in ("wide", "narrow"))
+    # A srcset ends at the first space, so only the other picture may stand as text, a quarter smaller.
+    sources = {"wide": _text_uri(wide), "narrow": _base64_uri(narrow)}
+    return {**found, **{name: found[name] | {"source": source} for name, source in sources.items()}}
+
+
+def _base64_uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
+def _text_uri(svg: bytes) -> Markup:
+    """An SVG picture as text that an attribute in double quotes may hold."""
+    text = svg.decode("utf-8").replace("%", "%25").replace("#", "%23").replace("\n", " ")
+    text = text.replace("&", "&amp;").replace("'", "%27").replace('"', "'")
+    return Markup(f"data:image/svg+xml;charset=utf-8,{text}")
 
 
 def _formulas(text: str) -> Markup:
@@ -89,14 +103,21 @@ def _formulas(text: str) -> Markup:
     return Markup(str(escape(text)).replace("σ_w", "σ<sub>w</sub>"))
 
 
-def _template() -> jinja2.Template:
+def _plain(text: object) -> str:
+    """Text that Markdown takes as it is."""
+    return "".join(f"\\{sign}" if sign in "\\`*_[]<>#|" else sign for sign in str(text)).replace("\n", " ")
+
+
+def _template(name: str, *, autoescape: bool) -> jinja2.Template:
     # The names in a sweep are the user's: everything is escaped, and a missing value is an error.
     environment = jinja2.Environment(
-        autoescape=True,
+        autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": words.percent, "number": words.number, "formulas": _formulas}
-    return environment.get_template("report.html.jinja")
+    environment.filters |= {
+        "percent": words.percent, "number": words.number, "formulas": _formulas, "plain": _plain,
+    }  # fmt: skip
+    return environment.get_template(name)

@@ -38,6 +38,8 @@ ALLOWED = {
         "pandas",
         "jinja2",
         "markupsafe",
+        "altair",
+        "vl_convert",
     },
 }
 # One file each may know what the rest of its package does not.

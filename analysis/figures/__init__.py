@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
-from analysis.figures import clipping, outcome_map, profiles, regime_map
+from analysis.figures import (
+    batch_size,
+    clip_map,
+    clipping,
+    coordinates,
+    critical_gain,
+    depth_window,
+    factors,
+    forward_backward,
+    importance,
+    outcome_map,
+    profiles,
+    ranks,
+    recurrent,
+    regime_map,
+    slices,
+    survival,
+    trainability,
+)
 from analysis.figures.plot import Drawing, Plot, save
 
 FIGURES: dict[str, Plot] = {
-    plot.name: plot for plot in (regime_map.PLOT, profiles.PLOT, outcome_map.PLOT, clipping.PLOT)
+    module.PLOT.name: module.PLOT
+    for module in (
+        regime_map,
+        critical_gain,
+        depth_window,
+        profiles,
+        factors,
+        forward_backward,
+        survival,
+        recurrent,
+        clipping,
+        clip_map,
+        batch_size,
+        outcome_map,
+        trainability,
+        importance,
+        coordinates,
+        slices,
+        ranks,
+    )
 }
 
 __all__ = ["FIGURES", "Drawing", "Plot", "save"]

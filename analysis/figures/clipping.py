@@ -13,13 +13,13 @@ from analysis.figures.grid import label_outer, panel_grid
 from analysis.figures.plot import Drawing, Plot
 from analysis.regions import wilson
 from analysis.words import number
-from study.regimes import OUTCOMES, REGIMES, Limits
+from study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits
 
 KINDS = {"clip_norm": "norm clipping", "clip_value": "value clipping"}
 _MAX_THRESHOLDS = 8  # more distinct ones are put into decades
 
 
-def table(trials: pl.LazyFrame) -> pl.DataFrame:
+def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:
     """Per kind of clipping, regime, threshold and outcome: `count` of `n`, the share, its 95 % interval."""
     trained = trials.filter(pl.col("outcome").is_not_null(), pl.col("regime").is_not_null())
     frame = trained.select(*KINDS, "regime", "outcome").collect()
@@ -29,7 +29,7 @@ def table(trials: pl.LazyFrame) -> pl.DataFrame:
 
 def _of_kind(frame: pl.DataFrame, kind: str) -> pl.DataFrame:
     """The rows of one kind; thresholds from off to the tightest."""
-    order, names = _thresholds(frame[kind])
+    order, names = thresholds(frame[kind])
     named = frame.with_columns(order=order, threshold=names)
     rows = []
     for (place, name, label), group in named.group_by("order", "threshold", "regime"):
@@ -47,7 +47,7 @@ def _of_kind(frame: pl.DataFrame, kind: str) -> pl.DataFrame:
     )
 
 
-def _thresholds(values: pl.Series) -> tuple[pl.Series, pl.Series]:
+def thresholds(values: pl.Series) -> tuple[pl.Series, pl.Series]:
     """(order, name) of each value: off first, then from the loosest to the tightest."""
     if values.drop_nulls().n_unique() > _MAX_THRESHOLDS:
         decade = values.log10().floor()
@@ -130,6 +130,7 @@ def alt(data: pl.DataFrame, limits: Limits) -> str:
 PLOT = Plot(
     name="clipping",
     title="Does clipping the gradient help?",
+    section="mitigations",
     table=table,
     draw=draw,
     reading=reading,

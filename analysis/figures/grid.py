@@ -59,6 +59,7 @@ def panel_grid(
     height: float | None = None,
     left: float = 0.62,
     foot: float = 0.0,
+    gap: float = 0.17,
 ) -> Grid:
     """Empty panels with headings; all sizes are in inches, so text never meets text.
 
@@ -70,7 +71,7 @@ def panel_grid(
     height = layout.panel_height * {1: 1.45, 2: 1.2}.get(rows, 1.0) if height is None else height
     lines = max(len(textwrap.wrap(sub, layout.wrap)) for _, sub in titles)
     head = (0.24 + 0.165 * lines) * layout.font / 9.5
-    gap, between, right, bottom = 0.17, 0.14 + foot, 0.14, 0.52 + foot / 2
+    between, right, bottom = 0.14 + foot, 0.14, 0.52 + foot / 2
     width = min(layout.width, max(left + right + columns * 3.6, 0.62 * layout.width))
     panel_width = (width - left - right - gap * (columns - 1)) / columns
     total = top + rows * (height + head) + (rows - 1) * between + bottom

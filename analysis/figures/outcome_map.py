@@ -16,7 +16,7 @@ from analysis.figures.grid import Grid, grid_columns, label_outer, panel_grid, p
 from analysis.figures.plot import Drawing, Plot, panels_shown
 from analysis.panels import with_panels
 from analysis.words import count, number
-from study.regimes import OUTCOMES, REGIMES, Limits, regime
+from study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits, regime
 
 _SPREAD = 0.028  # radius, in units of the panel, of the disc that trials at one place are spread over
 _GOLDEN = math.pi * (3 - math.sqrt(5))
@@ -25,7 +25,7 @@ _MOST_VECTORS = 400  # markers of a panel; more are drawn as an image, which kee
 _DRAWN_FIRST = ("stalled", "learned", "failed", "diverged")  # the rare ones on top
 
 
-def table(trials: pl.LazyFrame) -> pl.DataFrame:
+def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:
     """One row per trained trial: panel, place, outcome, G; `place_rank` of `place_trials` at that place."""
     placed = with_panels(maps.mappable(trials.filter(pl.col("outcome").is_not_null())), training=True)
     place = ["panel", "depth", "sigma_w"]
@@ -131,6 +131,7 @@ def alt(data: pl.DataFrame, limits: Limits) -> str:
 PLOT = Plot(
     name="outcome_map",
     title="What training made of it",
+    section="training",
     table=table,
     draw=draw,
     reading=reading,

@@ -23,7 +23,7 @@ from analysis.figures.plot import Drawing, Plot, panels_shown
 from analysis.panels import with_panels
 from analysis.tables import layers
 from analysis.words import number
-from study.regimes import Limits
+from study.regimes import DEFAULT_LIMITS, Limits
 
 _FEW = 5  # a curve of fewer trials is dashed
 _SHALLOWER = 0.7  # share of the trials that may be too shallow for the curves
@@ -48,7 +48,12 @@ def _group_names(sigma_w: np.ndarray, edges: list[float]) -> list[str]:
     return [f"{number(low)} – {number(high)}" for low, high in pairwise(edges)]
 
 
-def table(trials: pl.LazyFrame) -> pl.DataFrame:
+def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:
+    """`curves` of the feed-forward networks."""
+    return curves(trials.filter(pl.col("family").fill_null("mlp") == "mlp"))
+
+
+def curves(trials: pl.LazyFrame) -> pl.DataFrame:
     """Per panel, group of σ_w and layers before the last: median and quantiles of log10 RMS δ^l / RMS δ^L.
 
     All points of a curve come from the same networks, those of at least `reach` layers: else a curve would
@@ -85,7 +90,7 @@ def table(trials: pl.LazyFrame) -> pl.DataFrame:
     return kept.join(labels, on="group", how="left", maintain_order="left")
 
 
-def draw(drawing: Drawing) -> Figure:
+def draw(drawing: Drawing, x_label: str = "layers before the last hidden layer") -> Figure:
     """Median curves with bands, the stable band shaded."""
     data, layout, limits = drawing.table, drawing.layout, drawing.limits
     columns = grid_columns(panel_groups(data), layout.columns)
@@ -99,7 +104,7 @@ def draw(drawing: Drawing) -> Figure:
         _draw_curves(axes, rows, palette, reach)
         axes.set(xlim=(int(data["back"].max()) + 0.5, -0.5), ylim=(-reach, reach), xlabel="", ylabel="")  # type: ignore[arg-type]
         axes.xaxis.set_major_locator(whole_numbers())
-    label_outer(grid, "layers before the last hidden layer", "gradient (decades)")
+    label_outer(grid, x_label, "gradient (decades)")
     _draw_legend(grid, names, palette)
     return grid.figure
 
@@ -167,6 +172,7 @@ def alt(data: pl.DataFrame, limits: Limits) -> str:
 PLOT = Plot(
     name="gradient_profiles",
     title="How the gradient changes from layer to layer",
+    section="layers",
     table=table,
     draw=draw,
     reading=reading,

@@ -10,19 +10,21 @@ from matplotlib.figure import Figure
 from analysis.figures import maps, theme
 from analysis.figures.grid import Grid, grid_columns, label_outer, panel_grid, panel_groups, titles
 from analysis.figures.plot import Drawing, Plot, panels_shown
+from analysis.figures.theory_lines import STRUCTURE, theory_lines
 from analysis.panels import with_panels
 from analysis.words import count, number, percent
-from study.regimes import Limits
+from study.regimes import DEFAULT_LIMITS, Limits
 
 
-def table(trials: pl.LazyFrame) -> pl.DataFrame:
+def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:
     """One row per panel and place: the median G of its trials, how many, how many of them unmeasured."""
     placed = with_panels(maps.mappable(trials))
     by = ["panel", "heading", "subheading", "panels", "depth", "sigma_w"]
+    one = [pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name) for name in STRUCTURE]
     g = pl.col("gradient_decades").fill_nan(None)
     return (
         placed.group_by(by)
-        .agg(g.median(), trials=pl.len(), unmeasured=g.is_null().sum())
+        .agg(g.median(), *one, trials=pl.len(), unmeasured=g.is_null().sum())
         .sort("panel", "depth", "sigma_w")
         .collect()
     )
@@ -39,6 +41,7 @@ def draw(drawing: Drawing) -> Figure:
         _draw_panel(axes, rows, frame, drawing.limits, {"cmap": colours, "norm": scale})
         maps.set_map_axes(axes, data)
     label_outer(grid, maps.DEPTH_LABEL, maps.SIGMA_LABEL)
+    _draw_theory(grid, data, drawing.limits)
     _draw_scale(grid, ScalarMappable(scale, colours), drawing.limits)
     return grid.figure
 
@@ -59,6 +62,23 @@ def _draw_panel(axes, rows: pl.DataFrame, frame: maps.Extent, limits: Limits, co
         marker="P",
         color="#b0479f",
     )
+
+
+def _draw_theory(grid: Grid, data: pl.DataFrame, limits: Limits) -> None:
+    """χ = 1 as a dashed line and the ends of the predicted window as thin ones, where there is theory."""
+    frame = maps.extent(data)
+    for axes, (_, rows) in zip(grid.panels, data.group_by("panel", maintain_order=True), strict=True):
+        lines = theory_lines(rows, frame)
+        if lines is None:
+            continue
+        if lines.critical is not None:
+            axes.axhline(np.log2(lines.critical), color="black", linestyle=(0, (4, 2)), linewidth=1.1)
+        levels = [-limits.stable_decades, limits.stable_decades]
+        if np.nanmin(lines.decades) < levels[1] and np.nanmax(lines.decades) > levels[0]:
+            axes.contour(
+                lines.depth, lines.sigma_w, np.clip(lines.decades, -99, 99), levels=levels, colors="black",
+                linewidths=0.9, linestyles="-",
+            )  # fmt: skip
 
 
 def _draw_scale(grid: Grid, mappable: ScalarMappable, limits: Limits) -> None:
@@ -98,7 +118,9 @@ def reading(data: pl.DataFrame, limits: Limits) -> str:
         "its own G, up to half-way to the next dot. Nothing is interpolated, and grey means that no dot "
         f"is near. Pale: stable, |G| ≤ {number(limits.stable_decades)}. Blue: the gradient shrinks on its "
         "way back to the first layer; red: it grows. The colour jumps at the limit and is darkest from "
-        f"{number(2 * limits.severe_decades)} decades on.{crosses}{panels_shown(data)}"
+        f"{number(2 * limits.severe_decades)} decades on. Black lines are mean-field theory, drawn where "
+        "there is one: solid, the ends of the stable window it predicts at each depth; dashed, χ = 1, the "
+        f"critical weight scale of infinitely deep networks.{crosses}{panels_shown(data)}"
     )
 
 
@@ -120,6 +142,7 @@ def alt(data: pl.DataFrame, limits: Limits) -> str:
 PLOT = Plot(
     name="regime_map",
     title="Where gradients are stable",
+    section="map",
     table=table,
     draw=draw,
     reading=reading,

@@ -98,6 +98,13 @@ def patch_handle(colour: str, label: str) -> Patch:
     return Patch(facecolor=colour, edgecolor=FAINT, linewidth=0.5, label=label)
 
 
+def regime_handle(regime: str) -> Line2D:
+    """A legend's entry for a network in the colour of its regime."""
+    return Line2D(
+        [], [], linestyle="none", marker="o", markersize=5.5, color=REGIME_COLOURS[regime], label=regime
+    )
+
+
 def outcome_handle(outcome: str, label: str, *, size: float) -> Line2D:
     """A legend's entry for an outcome, as it is marked in every figure."""
     colour = OUTCOME_COLOURS[outcome]

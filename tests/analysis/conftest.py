@@ -72,6 +72,44 @@ def study_rows(*, points: int = 240, seed: int = 0) -> list[Row]:
     return rows
 
 
+def rich_rows(*, points: int = 240) -> list[Row]:
+    """`study_rows` with all that figures show, a part of recurrent nets and one of batch sizes."""
+    rows = [_measured(planted) for planted in study_rows(points=points)]
+    gains = np.geomspace(0.5, 2.0, 12)
+    for place, gain in enumerate(gains):
+        slope = math.log10(gain)
+        common = {
+            "trial": len(rows),
+            "depth": 16,
+            "weight_gain": float(gain),
+            "part": "time",
+            "outcome": None,
+        }
+        rows.append(row(slope=slope, family=["rnn", "gru"][place % 2], activation="tanh", **common))
+    for place in range(12):
+        size = [4, 16, 64][place % 3]
+        common = {"trial": len(rows), "depth": 8, "part": "batches", "outcome": None, "norm": "batch"}
+        rows.append(
+            row(slope=1 / size, gradient_slope=1 / size, theory_slope=1.1 / size, batch_size=size, **common)
+        )
+    return rows
+
+
+def _measured(planted: Row) -> Row:
+    """The row with a signal, factors, formats and a learning rate; weights and φ′ make up its slope."""
+    depth, g = planted["depth"], planted["gradient_decades"]
+    steps = [g / (depth - 1) + 0.2] * (depth - 1)
+    reach = {name: depth if abs(g) < end else 1 for name, end in _REACH.items()}
+    return planted | {
+        "forward_decades": -g, "weight_factor_profile": [*steps, None],
+        "derivative_factor_profile": [*([-0.2] * (depth - 1)), None],
+        "learning_rate": 0.001 * 10 ** (planted["trial"] % 7 / 2), **reach,
+    }  # fmt: skip
+
+
+_REACH = {"survival_float32": 38, "survival_bfloat16": 38, "survival_float16": 5}
+
+
 def plant_run(
     run: Path,
     rows: Iterable[Row],

@@ -25,7 +25,7 @@ from analysis.figures import (
 )
 from analysis.regions import wilson
 from study.regimes import Limits
-from tests.analysis.conftest import row, study_rows, trials
+from tests.analysis.conftest import rich_rows, row, study_rows, trials
 
 LIMITS = Limits()
 
@@ -34,7 +34,8 @@ LIMITS = Limits()
 @pytest.mark.parametrize("name", FIGURES)
 def test_each_figure_draws_the_planted_study(tmp_path: Path, name: str, layout: theme.Layout) -> None:
     plot = FIGURES[name]
-    table = plot.table(trials(study_rows()))
+    table = plot.table(trials(rich_rows()), LIMITS)
+    assert not table.is_empty()
     files = [tmp_path / "figure.png", tmp_path / "figure.svg"]
     width, height = save(plot, Drawing(table, LIMITS, layout), files)
     assert width <= layout.width * 96
@@ -56,9 +57,11 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_names_with_dollars_and_brackets_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
-    rows = [planted | {"part": ["a$_{x$", "<b>"][planted["trial"] % 2]} for planted in study_rows(points=40)]
+    rows = [planted | {"part": ["a$_{x$", "<b>"][planted["trial"] % 2]} for planted in rich_rows(points=120)]
     plot = FIGURES[name]
-    save(plot, Drawing(plot.table(trials(rows)), LIMITS, theme.NARROW), [tmp_path / "figure.svg"])
+    table = plot.table(trials(rows), LIMITS)
+    assert not table.is_empty()
+    save(plot, Drawing(table, LIMITS, theme.NARROW), [tmp_path / "figure.svg"])
 
 
 # regime map

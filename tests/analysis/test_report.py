@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from analysis import drawing
 from analysis.figures import FIGURES
 from analysis.report import NoResultsError, write_report
-from tests.analysis.conftest import Plant, plant_run, row, study_rows
+from tests.analysis.conftest import Plant, plant_run, rich_rows, row, study_rows
 from tests.analysis.test_tables import damage, truncate
 
 ODD = {
@@ -41,6 +42,16 @@ ODD = {
 }
 
 
+FEW = {name: FIGURES[name] for name in ("regime_map", "gradient_profiles", "outcome_map", "clipping")}
+
+
+@pytest.fixture
+def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four figures, drawn in this process: what else a report holds does not depend on the rest."""
+    monkeypatch.setattr(drawing, "FIGURES", FEW)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+
+
 @pytest.fixture
 def planted(plant: Plant) -> Path:
     return plant(study_rows(points=60))
@@ -53,13 +64,15 @@ def odd_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
     @cache
     def text(name: str) -> str:
         run = plant_run(tmp_path_factory.mktemp("odd") / "planted", ODD[name])
-        return write_report(run).read_text(encoding="utf-8")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(drawing, "FIGURES", FEW)
+            return write_report(run, workers=1).read_text(encoding="utf-8")
 
     return text
 
 
 def test_the_report_answers_shows_every_figure_and_needs_nothing_but_itself(plant: Plant) -> None:
-    run = plant(study_rows())
+    run = plant(rich_rows())
     messages: list[str] = []
     html = write_report(run, on_progress=messages.append)
     text = html.read_text(encoding="utf-8")
@@ -72,17 +85,24 @@ def test_the_report_answers_shows_every_figure_and_needs_nothing_but_itself(plan
     assert "packages.torch" in text
     files = {file.name for file in (run / "report" / "figures").iterdir()}
     assert files == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
-    assert (messages[0], messages[-1]) == ("drawing regime map", f"wrote {html}")
-    assert re.findall(r'(?:src|href|srcset)="(?!data:)', text) == []
-    assert re.findall(r"https?://|<script", text) == []
-    assert len(text) < 4e6
+    assert (messages[0], messages[-1]) == ("read 264 trials", f"wrote {html}")
+    assert {f"drew {name.replace('_', ' ')}" for name in FIGURES} < set(messages)
+    outside = re.sub(r"<script.*?</script>|data:image[^\"]*", "", text, flags=re.DOTALL)
+    assert re.findall(r"https?://", outside) == []
+    assert re.findall(r'(?:src|srcset|href)="[^"#]+"', outside.replace('href="data:,"', "")) == []
+    assert len(text) < 8e6
+    markdown = (run / "report" / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((figures/[^)]+)\)", markdown)
+    assert set(links) == {f"figures/{name}.svg" for name in FIGURES}
+    assert all((run / "report" / link).exists() for link in links)
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_runs_have_a_report(odd_report: Callable[[str], str], name: str) -> None:
     text = odd_report(name)
     assert "How often gradients are stable" in text
-    assert not re.search(r"\b(nan|None|inf)\b", re.sub(r"data:[^\"]*|alt=\"[^\"]*", "", text))
+    shown = re.sub(r"<script.*?</script>|data:[^\"]*|alt=\"[^\"]*", "", text, flags=re.DOTALL)
+    assert not re.search(r"\b(nan|None|inf)\b", shown)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +120,7 @@ def test_a_figure_without_data_is_left_out_with_the_reason(
     assert sentence in odd_report(name)
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_figures_of_an_earlier_report_do_not_stay(plant: Plant) -> None:
     run = plant(ODD["no clipping"])
     stale = run / "report" / "figures" / "clipping.svg"
@@ -113,6 +134,7 @@ def test_the_reasons_of_failed_trials_are_told(odd_report: Callable[[str], str])
     assert "40 × out of memory" in odd_report("all failed")
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_with_out_only_that_file_is_written(planted: Path, tmp_path: Path) -> None:
     out = tmp_path / "elsewhere" / "mail.html"
     assert write_report(planted, out) == out
@@ -120,16 +142,19 @@ def test_with_out_only_that_file_is_written(planted: Path, tmp_path: Path) -> No
     assert not (planted / "report").exists()
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_names_with_html_are_escaped(plant: Plant) -> None:
     evil = "<script>alert(1)</script>"
     rows = [planted | {"part": [evil, "b"][planted["trial"] % 2]} for planted in study_rows(points=60)]
     run = plant(rows, sweep=f'question = "Is {evil} stable?"\nname = "{evil}"\n', name="run & <i>co")
     text = write_report(run).read_text(encoding="utf-8")
-    assert "<script" not in text
+    assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
+    assert "<script>" not in (run / "report" / "report.md").read_text(encoding="utf-8").split("```")[0]
     assert "<i>co" not in text
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_counts_of_an_unfinished_run_and_the_way_on(plant: Plant) -> None:
     rows = study_rows(points=30)
     run = plant(rows[:20], planned=rows)
@@ -139,6 +164,7 @@ def test_counts_of_an_unfinished_run_and_the_way_on(plant: Plant) -> None:
     assert f"gradatlas resume {run}" in text
 
 
+@pytest.mark.usefixtures("few_figures")
 @pytest.mark.parametrize("spoil", [truncate, damage])
 def test_an_unreadable_file_is_named_and_the_rest_reported(
     plant: Plant, caplog: pytest.LogCaptureFixture, spoil
@@ -154,6 +180,7 @@ def test_an_unreadable_file_is_named_and_the_rest_reported(
     assert "results/pack-1.parquet" in warnings[0]
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_a_truncated_plan_is_named_too(planted: Path) -> None:
     truncate(planted / "plans" / "plan-0.parquet")
     text = write_report(planted).read_text(encoding="utf-8")
