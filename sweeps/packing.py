@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +177,7 @@ def packs(
     for entry in sorted(planned, key=lambda entry: (-entry.trial.depth, entry.number)):
         groups.setdefault(entry.trial.pack_key(), []).append(entry)
     if schedule.pack_size == "auto":
-        sizes = _ON_GPU if schedule.gpus_per_pack else _ON_CPU
+        sizes = _ON_GPU if schedule.gpus_per_pack else _on_cpus(len(planned), workers)
         share = sum(cost(entry.trial) for entry in planned) / (sizes.packs_per_worker * workers)
         by_cost = (pack for group in groups.values() for pack in _cut_by_cost(group, share, sizes))
         cut = [part for pack in by_cost for part in _fitting(pack, memory)]
@@ -185,6 +185,11 @@ def packs(
         size = schedule.pack_size
         cut = [group[at : at + size] for group in groups.values() for at in range(0, len(group), size)]
     return sorted(cut, key=lambda pack: -sum(cost(entry.trial) for entry in pack))
+
+
+def _on_cpus(trials: int, workers: int) -> _Sizes:
+    """The sizes on CPUs; where trials are few, packs so small that each worker gets two."""
+    return replace(_ON_CPU, tiny=min(_ON_CPU.tiny, max(1, trials // (2 * workers))))
 
 
 def _cut_by_cost(group: Sequence[Planned], share: float, sizes: _Sizes) -> Iterator[list[Planned]]:
