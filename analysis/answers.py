@@ -42,9 +42,9 @@ def _effect(claim: Claim) -> str:
 
 
 def verdict_counts(claims: Sequence[Claim]) -> dict[str, int]:
-    """How many claims have each verdict, those with none left out."""
+    """How many claims have each verdict."""
     found = [claim.verdict for claim in claims]
-    return {name: found.count(name) for name in VERDICTS if name in found}
+    return {name: found.count(name) for name in VERDICTS}
 
 
 def boundary_rows(cells: pl.LazyFrame) -> dict[str, Any]:

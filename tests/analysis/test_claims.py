@@ -10,6 +10,7 @@ import pytest
 from analysis.claims import CLAIMS, Claim, claims
 from analysis.claims.evidence import evidence
 from analysis.claims.questions import QUESTIONS
+from analysis.figures import FIGURES
 from study.regimes import DEFAULT_LIMITS
 from tests.analysis.conftest import row, trials
 from tests.analysis.worlds import CRITICAL, World, planted
@@ -190,6 +191,12 @@ def test_too_little_data_tests_nothing_and_says_what_to_run(rows: list) -> None:
     found = [entry for entry in claims(trials(rows)) if entry.id != "1b"]
     assert {entry.verdict for entry in found} == {"not tested"}
     assert all(entry.to_run for entry in found)
+
+
+def test_the_figure_of_a_claim_is_one_of_the_reports() -> None:
+    shown = {claim(number, *planted_truth).figure for number, planted_truth in SUPPORTED.items()} - {None}
+    assert len(shown) > 5
+    assert shown <= set(FIGURES)
 
 
 def test_a_claim_as_json_has_the_agreed_keys() -> None:
