@@ -108,6 +108,10 @@ class Linear:
         self, layer: Layer, x: Tensor, scratch: Scratch, *, is_block_input: bool
     ) -> tuple[Tensor, Kept]:
         out = scratch("linear", (*x.shape[:2], layer.weight.shape[2]))
+        if len(x) == out.shape[2] == 1:
+            # A matrix times one vector is another kernel's, which sums in another order than a stack of them.
+            pair = [tensor.expand(2, -1, -1) for tensor in (layer.bias, x, layer.weight)]
+            return out.copy_(torch.baddbmm(*pair)[:1]), (x,)
         return torch.baddbmm(layer.bias, x, layer.weight, out=out), (x,)
 
     def backward(self, layer: Layer, g: Tensor, kept: Kept, gradient: Layer, out: Tensor | None) -> Tensor:

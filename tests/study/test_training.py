@@ -196,6 +196,16 @@ def test_the_same_bits_at_the_default_size():
         assert _comparable(results([trial])[0]) == _comparable(row)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [{"task": "teacher"}, {"family": "rnn", "task": "adding"}, {"family": "lstm", "task": "adding"}],
+)
+def test_the_same_bits_with_one_output(setting):
+    trials = [Trial(depth=8, seed=seed, width=32, steps=5, **setting) for seed in range(3)]
+    for trial, row in zip(trials, results(trials), strict=True):
+        assert _comparable(results([trial])[0]) == _comparable(row)
+
+
 def test_a_diverged_neighbour_changes_nothing():
     calm = Trial(depth=6, init="he", steps=20, learning_rate=0.05, seed=1)
     wild = [
