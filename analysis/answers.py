@@ -43,7 +43,7 @@ def _effect(claim: Claim) -> str:
 
 def verdict_counts(claims: Sequence[Claim]) -> dict[str, int]:
     """How many claims have each verdict."""
-    found = [claim.verdict for claim in claims]
+    found: list[str] = [claim.verdict for claim in claims]
     return {name: found.count(name) for name in VERDICTS}
 
 

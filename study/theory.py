@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from study.finite_width import finite_width
-from study.initializers import sigma_b, sigma_w
+from study.initializers import INITIALIZERS, sigma_b, sigma_w
 from study.mean_direction import with_mean_direction
 from study.meanfield import Networks, Structure, expected
 from study.trial import Trial
@@ -69,7 +69,7 @@ def predictions(trials: Sequence[Trial], inputs: InputStatistics) -> list[Predic
     found: list[Prediction] = [_BEYOND] * len(trials)
     groups: dict[tuple[Structure, bool], list[int]] = {}
     for place, trial in enumerate(trials):
-        if _in_range(trial) and (inputs.mean_square or trial.bias_std):
+        if _in_range(trial) and _has_signal(trial, inputs):
             groups.setdefault((structure_of(trial), trial.init == "orthogonal"), []).append(place)
     for (structure, orthogonal), places in groups.items():
         deepest_first = sorted(places, key=lambda place: -trials[place].depth)
@@ -90,6 +90,13 @@ def _in_range(trial: Trial) -> bool:
     """Whether squares of the gains are numbers; without weights there is no gradient to predict."""
     gains = (trial.weight_gain, trial.input_gain or 1.0, trial.bias_std or 1.0)
     return all(1e-100 < gain < 1e100 for gain in gains)
+
+
+def _has_signal(trial: Trial, inputs: InputStatistics) -> bool:
+    """Whether the first pre-activation is more than zero."""
+    own = INITIALIZERS[trial.init].uniform_bias
+    reached = inputs.mean_square and (trial.family == "mlp" or trial.input_gain)
+    return bool(trial.bias_std or own or reached)
 
 
 def theory_columns(trials: Sequence[Trial], inputs: Tensor) -> list[dict[str, float | None]]:

@@ -78,7 +78,7 @@ def _draw_line(axes, rows: pl.DataFrame, colour) -> Line2D:
         told["batch_size"], told["theory"], "--D", color=colour, markerfacecolor="none", markersize=5, lw=0.9
     )
     name = " · ".join(filter(None, (rows["heading"][0], rows["subheading"][0])))
-    return theme.line_handle(colour, name)
+    return theme.line_handle(colour, theme.literal(name))
 
 
 def reading(data: pl.DataFrame, limits: Limits) -> str:

@@ -52,7 +52,7 @@ def draw(drawing: Drawing) -> Figure:
         band = bands.index((row["depth_low"], row["depth_high"]))
         y = rows[row["panel"]] + 0.7 * ((band + 0.5) / len(bands) - 0.5)
         _draw_row(axes, row, y, colours[bands[band]])
-    _set_axes(axes, data, [_name(heading, sub, narrow=narrow) for _, heading, sub in names])
+    _set_axes(axes, data, [theme.literal(_name(heading, sub, narrow=narrow)) for _, heading, sub in names])
     _draw_legend(figure, colours)
     return figure
 

@@ -88,6 +88,11 @@ def regime_colours(limits: Limits) -> tuple[ListedColormap, Normalize]:
     return ListedColormap(colours, name="regime"), Normalize(-end, end)
 
 
+def literal(text: str) -> str:
+    """A user's text where matplotlib looks for formulas between dollars."""
+    return text.replace("$", r"\$")
+
+
 def line_handle(colour: object, label: str) -> Line2D:
     """A legend's entry for a curve."""
     return Line2D([], [], color=colour, linewidth=2.2, label=label)  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_names_with_dollars_and_brackets_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
-    rows = [planted | {"part": ["a$_{x$", "<b>"][planted["trial"] % 2]} for planted in rich_rows(points=120)]
+    rows = [planted | {"part": ["a$_{x$", "<b>"][planted["trial"] % 2]} for planted in rich_rows(points=360)]
     plot = FIGURES[name]
     table = plot.table(trials(rows), LIMITS)
     assert not table.is_empty()

@@ -302,6 +302,14 @@ def test_a_blank_batch_has_no_prediction_without_biases():
     assert biased.gradient_decades is not None
 
 
+def test_a_recurrent_net_without_input_has_no_prediction_and_one_with_biases_has():
+    silent = Trial(family="rnn", activation="tanh", task=None, input_gain=0.0)
+    biased = Trial(family="rnn", activation="tanh", task=None, input_gain=0.0, bias_std=0.5)
+    found = predictions([silent, biased], gaussian_statistics(64, 1.0))
+    assert found[0].gradient_decades is None
+    assert found[1].gradient_decades is not None
+
+
 def test_inputs_are_summed_up_as_a_naive_loop_does():
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.arange(
         1, 6

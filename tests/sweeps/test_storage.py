@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,7 +94,7 @@ with place_of({str(folder)!r})._store() as store:
     file.write(bytes(20_000_000))
     os._exit(9)
 """
-    assert subprocess.run(["python", "-c", cut]).returncode == 9
+    assert subprocess.run([sys.executable, "-c", cut]).returncode == 9
     assert (folder / "x").read_bytes() == b"before"
 
 
