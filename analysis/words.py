@@ -25,6 +25,7 @@ _WORDS = {
     "init": {"he_normal": "He normal", "lecun": "LeCun", "torch_default": "PyTorch's default"},
     "family": {"mlp": "MLP", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU"},
 }
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NAMELESS = ("part", "activation", "norm", "norm_position", "skip", "init", "family", "optimizer", "task")
 
 
@@ -54,9 +55,12 @@ def network(norm: str, skip: str) -> str:
 
 
 def number(value: float) -> str:
-    """Two significant digits without an exponent: 0.25, 1.4, 16, 130."""
+    """Two significant digits: 0.25, 1.4, 16, 130; below a ten-thousandth 1.1·10⁻¹⁵."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}".replace("inf", "∞").replace("-", "−")
+    if abs(value) < 1e-4:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}".replace("-", "−")
     digits = max(0, 1 - math.floor(math.log10(abs(value))))
     text = f"{round(value, 1 - math.floor(math.log10(abs(value)))):.{digits}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")

@@ -15,7 +15,7 @@ from analysis.panels import MAX_PANELS
 from study.regimes import Limits
 
 MOST_VECTORS = 400  # marks of a figure; more are drawn as an image, which keeps the file small
-_DPI = 160  # of images and of the parts of a vector file that are images
+_DPI = {".png": 160, ".svg": 120}  # of images, and of the parts of a vector file that are images
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def save(plot: Plot, drawing: Drawing, files: list[Path]) -> tuple[float, float]
         for file in files:
             # Without a date the same figure is the same file.
             metadata = {"Date": None} if file.suffix == ".svg" else {}
-            figure.savefig(file, dpi=_DPI, metadata=metadata)
+            figure.savefig(file, dpi=_DPI[file.suffix], metadata=metadata)
             if file.suffix == ".svg":
                 file.write_text(_slim(file.read_text(encoding="utf-8")), encoding="utf-8")
     width, height = figure.get_size_inches()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import math
 import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 
@@ -69,6 +72,14 @@ def odd_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
             return write_report(run, workers=1).read_text(encoding="utf-8")
 
     return text
+
+
+def test_the_pictures_in_the_report_are_whole_files(odd_report: Callable[[str], str]) -> None:
+    text = odd_report("no clipping")
+    found = re.findall(r'(?:src|srcset)="data:image/svg\+xml;charset=utf-8,([^"]*)"', text)
+    assert len(found) >= 4
+    for picture in found:
+        assert ElementTree.fromstring(unquote(html.unescape(picture))).tag.endswith("svg")
 
 
 def test_the_report_answers_shows_every_figure_and_needs_nothing_but_itself(plant: Plant) -> None:

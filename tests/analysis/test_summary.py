@@ -77,9 +77,9 @@ def test_ranges_are_written_in_words(found: StableRange, text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.25, "0.25"), (1.414, "1.4"), (16.0, "16"), (130.0, "130"), (9.96, "10"), (-6.0, "−6"), (0, "0"),
-     (0.0999, "0.1"), (float("-inf"), "−∞")],
+     (0.0999, "0.1"), (float("-inf"), "−∞"), (0.0003, "0.0003"), (-1.13e-15, "−1.1·10⁻¹⁵")],
 )  # fmt: skip
-def test_numbers_have_two_digits_and_no_exponent(value: float, text: str) -> None:
+def test_numbers_have_two_digits_and_an_exponent_where_they_are_tiny(value: float, text: str) -> None:
     assert words.number(value) == text
 
 
