@@ -122,7 +122,7 @@ def test_a_run_that_is_told_to_stop_saves_its_packs(tmp_path, expected, stop, ev
     assert "Traceback" not in err
     pending = Ledger(run).pending_packs()
     in_hand = [pack for pack in pending if (run / "states" / pack).exists()]
-    assert len(in_hand) == 2
+    assert 1 <= len(in_hand) <= 2  # one that was about to end may have ended
     assert not any(Ledger(run).journal(pack, 8).in_hand for pack in in_hand)
     code, _, err = resumed(run)
     assert code == 0, err
