@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from study.activations import Activation
+from study.products import affine, multiply, multiply_transposed
 
 NORMS = ("none", "batch", "layer")
 NORM_POSITIONS = ("before", "after")
@@ -108,17 +109,13 @@ class Linear:
         self, layer: Layer, x: Tensor, scratch: Scratch, *, is_block_input: bool
     ) -> tuple[Tensor, Kept]:
         out = scratch("linear", (*x.shape[:2], layer.weight.shape[2]))
-        if len(x) == out.shape[2] == 1:
-            # A matrix times one vector is another kernel's, which sums in another order than a stack of them.
-            pair = [tensor.expand(2, -1, -1) for tensor in (layer.bias, x, layer.weight)]
-            return out.copy_(torch.baddbmm(*pair)[:1]), (x,)
-        return torch.baddbmm(layer.bias, x, layer.weight, out=out), (x,)
+        return affine(x, layer.weight, layer.bias, out), (x,)
 
     def backward(self, layer: Layer, g: Tensor, kept: Kept, gradient: Layer, out: Tensor | None) -> Tensor:
         (x,) = kept
-        torch.bmm(x.transpose(1, 2), g, out=gradient.weight)
+        multiply(x.transpose(1, 2), g, gradient.weight)
         torch.sum(g, dim=1, keepdim=True, out=gradient.bias)
-        return g if out is None else torch.bmm(g, layer.weight.transpose(1, 2), out=out)
+        return g if out is None else multiply_transposed(g, layer.weight, out)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from ray import tune
+from threadpoolctl import threadpool_limits
 
 from study.regimes import Limits, regime
 from sweeps.ledger import Ledger
@@ -34,8 +35,11 @@ class PackTrainable(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """One torch thread per CPU asked for; no autograd, the engine has its own backward passes."""
+        """One thread per CPU asked for, of torch and of NumPy's BLAS; no autograd, the engine has its own
+        backward passes.
+        """
         torch.set_num_threads(config["threads"])
+        threadpool_limits(config["threads"])
         torch.set_grad_enabled(False)
         # Ray leaves GPUs visible to workers that asked for none, so what was asked for decides.
         self._device = torch.device("cuda" if config["gpus"] else "cpu")

@@ -51,7 +51,7 @@ EXCEPTIONS = {
     "sweeps/cluster.py": {"ray"},
     "sweeps/submit.py": {"ray"},
     "sweeps/jobs/__init__.py": {"jinja2"},
-    "sweeps/trainable.py": {"ray"},
+    "sweeps/trainable.py": {"ray", "threadpoolctl"},
     "sweeps/cli.py": {"analysis"},
     "analysis/importance.py": {"optuna"},
 }

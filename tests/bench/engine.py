@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
+from study import products
 from study.networks import Workspace, backward, build, forward
 from study.propagation import measured
 from study.tasks import TASKS, batch_indices
@@ -34,8 +36,11 @@ def pack(count: int, *, depths: Sequence[int] | None = None, **setting: object) 
     return [Trial(depth=depth, seed=seed, **settings) for seed, depth in enumerate(depths)]
 
 
-def bare_products(trials: Sequence[Trial]) -> Callable[[], None]:
-    """Forward, dx and dW of every hidden layer of a step, and nothing else."""
+def bare_products(trials: Sequence[Trial], *, by_torch: bool = True) -> Callable[[], None]:
+    """Forward, dx and dW of every hidden layer of a step, and nothing else: `bmm`s or the engine's own."""
+    multiply, transposed = torch.bmm, lambda d, w, out: torch.bmm(d, w.transpose(1, 2), out=out)
+    if not by_torch:
+        multiply, transposed = products.multiply, products.multiply_transposed
     batch, width = trials[0].batch_size, trials[0].width
     layers = []
     for layer in range(trials[0].depth):
@@ -54,10 +59,10 @@ def bare_products(trials: Sequence[Trial]) -> Callable[[], None]:
 
     def step() -> None:
         for x, w, y, *_ in layers:
-            torch.bmm(x, w, out=y)
+            multiply(x, w, out=y)
         for x, w, _, d, dw, dx in reversed(layers):
-            torch.bmm(x.transpose(1, 2), d, out=dw)
-            torch.bmm(d, w.transpose(1, 2), out=dx)
+            multiply(x.transpose(1, 2), d, out=dw)
+            transposed(d, w, out=dx)
 
     return step
 
@@ -137,6 +142,12 @@ def profile_overhead() -> dict[str, float]:
     return ratio(lambda: measured(network, inputs, probe), plain, 1)
 
 
+def products_against_torch(width: int) -> dict[str, float]:
+    """The two libraries of `study.products`; 1 on processors where the engine takes torch's."""
+    trials = pack(128, width=width, batch_size=width)
+    return ratio(bare_products(trials, by_torch=False), bare_products(trials), 5)
+
+
 CASES: dict[str, tuple[float | None, Callable[[], dict[str, float]]]] = {}
 
 
@@ -174,6 +185,10 @@ def _register_packs() -> None:
 
 
 _register_packs()
+for _width in (32, 64):
+    case(f"the engine's products / torch.bmm: 128 × 10 × {_width}, batch {_width}", None)(
+        lambda width=_width: products_against_torch(width)
+    )
 case("profile / plain pass: 64 × 100 × 256, float64", 1.5)(profile_overhead)
 case("one after another / pack: 256 relu, 10 × 32, batch 32", -14.0)(speed_up_over_one_after_another)
 
@@ -181,6 +196,7 @@ case("one after another / pack: 256 relu, 10 × 32, batch 32", -14.0)(speed_up_o
 def main() -> None:
     """Prints a table and writes bench.json; names given as arguments choose the cases that contain one."""
     torch.set_num_threads(1)
+    threadpool_limits(1)  # NumPy's BLAS has threads of its own
     torch.set_grad_enabled(False)
     chosen = {n: c for n, c in CASES.items() if not sys.argv[1:] or any(a in n for a in sys.argv[1:])}
     results = {}

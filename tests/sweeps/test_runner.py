@@ -6,10 +6,13 @@ import pickle
 import signal
 
 import pytest
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sweeps.errors import UserError
 from sweeps.runner import Stop, reject_unschedulable
 from sweeps.spec import Schedule
+from sweeps.trainable import PackTrainable
 
 
 @pytest.mark.parametrize(
@@ -79,3 +82,15 @@ def test_tune_can_pickle_what_it_is_given(planned_run, spec, tmp_path):
     feed = Feed(["a"], Learner(create_run(tmp_path / "tpe", sweep, "", cpus=2), sweep, 2))
     for given in (PackSearcher(feed, {}, stop), _Reporter(object(), stop, patience=3)):  # type: ignore[arg-type]
         pickle.loads(pickle.dumps(given))
+
+
+def test_a_worker_takes_the_threads_that_it_asked_for():
+    before, worker = torch.get_num_threads(), PackTrainable.__new__(PackTrainable)
+    with threadpool_limits(1):
+        try:
+            worker.setup({"threads": 2, "gpus": 0})
+            assert torch.get_num_threads() == 2
+            assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
+        finally:
+            torch.set_num_threads(before)
+            torch.set_grad_enabled(True)

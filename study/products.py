@@ -1,0 +1,86 @@
+"""Stacked matrix products, (trials, n, m) times (trials, m, k), by the faster of two libraries.
+
+torch multiplies on a CPU with MKL, whose fast kernels are for Intel's processors. On AMD's, NumPy's OpenBLAS
+takes 0.4 to 0.8 of its time for the sizes of a pack (`tests/bench/engine.py` has the figures), so there it is
+taken. Which one it is depends on the processor alone: a run's numbers never depend on a clock.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from study.shapes import Float
+
+_NUMPY_DTYPES = (torch.float32, torch.float64)
+_CHUNK = 2**15  # elements of the weights that are transposed at a time: they stay in a core's own cache
+_WIDEST, _SMALLEST_BATCH = 128, 32  # within which a product with transposed weights pays for transposing
+
+
+def _vendor() -> str:
+    """Who made the processor, as Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("vendor_id")), "")
+
+
+NUMPY_IS_FASTER = _vendor() == "AuthenticAMD"
+
+
+def _takes_numpy(x: Tensor) -> bool:
+    return NUMPY_IS_FASTER and x.device.type == "cpu" and x.dtype in _NUMPY_DTYPES
+
+
+def multiply(
+    a: Float[Tensor, "trials rows inner"],
+    b: Float[Tensor, "trials inner columns"],
+    out: Float[Tensor, "trials rows columns"],
+) -> Tensor:
+    """a @ b, in `out`."""
+    if not _takes_numpy(a):
+        return torch.bmm(a, b, out=out)
+    with np.errstate(all="ignore"):  # a diverging trial overflows
+        np.matmul(a.numpy(), b.numpy(), out=out.numpy())
+    return out
+
+
+def affine(
+    x: Float[Tensor, "trials batch inner"],
+    weight: Float[Tensor, "trials inner columns"],
+    bias: Float[Tensor, "trials _ columns"],
+    out: Float[Tensor, "trials batch columns"],
+) -> Tensor:
+    """x @ weight + bias, in `out`."""
+    if _takes_numpy(x):
+        return multiply(x, weight, out).add_(bias)
+    if len(x) == out.shape[2] == 1:
+        # A matrix times one vector is another kernel's, which sums in another order than a stack of them.
+        pair = [tensor.expand(2, -1, -1) for tensor in (bias, x, weight)]
+        return out.copy_(torch.baddbmm(*pair)[:1])
+    return torch.baddbmm(bias, x, weight, out=out)
+
+
+def multiply_transposed(
+    g: Float[Tensor, "trials batch columns"],
+    weight: Float[Tensor, "trials inner columns"],
+    out: Float[Tensor, "trials batch inner"],
+) -> Tensor:
+    """g @ weightᵀ, in `out`."""
+    inner, columns = weight.shape[1:]
+    pays = max(inner, columns) <= _WIDEST and g.shape[1] >= _SMALLEST_BATCH
+    if not pays or not _takes_numpy(g):
+        return multiply(g, weight.transpose(1, 2), out)
+    # OpenBLAS is slow where the second matrix is transposed.
+    size = max(1, _CHUNK // (inner * columns))
+    gradients, weights, results = g.numpy(), weight.numpy().transpose(0, 2, 1), out.numpy()
+    with np.errstate(all="ignore"):
+        for first in range(0, len(g), size):
+            part = slice(first, first + size)
+            np.matmul(gradients[part], np.ascontiguousarray(weights[part]), out=results[part])
+    return out
