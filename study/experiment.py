@@ -15,6 +15,7 @@ from torch import Tensor
 
 from study.families import FAMILIES
 from study.initializers import sigma_b, sigma_w
+from study.networks import Model
 from study.propagation import Profile
 from study.records import COLUMNS, Role
 from study.regimes import DEFAULT_LIMITS, Limits, outcome
@@ -67,6 +68,7 @@ class Experiment:
         self._trials = [trials[place] for place in self._order]
         self._seconds = 0.0
         self._profile: Profile | None = None
+        self._initial: Model | None = None  # what was measured, until its training begins
         self._training: PackInTraining | None = None
         self.finished = False
 
@@ -95,14 +97,19 @@ class Experiment:
         """The pack's profile at initialisation, once."""
         if self._profile is None:
             family = FAMILIES[self._trials[0].family]
-            self._profile = family.profile(self._trials, self._first_batch(), device=self._device)
+            self._profile, self._initial = family.profile(
+                self._trials, self._first_batch(), device=self._device
+            )
 
     def _first_batch(self) -> Tensor:
         chosen = batch_indices(len(self._data.inputs), self._trials[0].batch_size, 0)
         return self._data.inputs[chosen]
 
     def _new_training(self) -> PackInTraining:
-        return PackInTraining(self._trials, self._data, device=self._device, limits=self._limits)
+        initial, self._initial = self._initial, None
+        return PackInTraining(
+            self._trials, self._data, device=self._device, limits=self._limits, initial=initial
+        )
 
     def rows(self) -> list[Row]:
         """The row of each trial of a finished pack, in the order in which the trials were given."""

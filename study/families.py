@@ -34,12 +34,15 @@ class Family:
         inputs: Float[Tensor, "batch ..."],
         *,
         device: torch.device | None = None,
-    ) -> Profile:
-        """The profile of each trial at initialisation; trials share a pack key and come deepest first."""
+    ) -> tuple[Profile, Model]:
+        """The profile of each trial at initialisation, and the stack in float64 that it was measured on.
+
+        Trials share a pack key and come deepest first.
+        """
         device = torch.device("cpu") if device is None else device
         network = self.build(trials, features=inputs.shape[-1], dtype=torch.float64, device=device)
         probe = probes(trials, len(inputs)).to(device)
-        return self.measured(network, inputs.to(device, torch.float64), probe)
+        return self.measured(network, inputs.to(device, torch.float64), probe), network
 
 
 _RECURRENT = Family(recurrent.build, recurrent_profile.measured, tied=True)

@@ -64,7 +64,7 @@ def profile_rows(
     for start in range(0, seeds, together):
         pack = trials[start : start + together]
         measured = [settings(trial) for trial in pack]
-        add_initialisation(measured, pack, inputs, profile(pack, inputs))
+        add_initialisation(measured, pack, inputs, profile(pack, inputs)[0])
         rows += measured
     labels = regime(_numbers([row["gradient_decades"] for row in rows]), limits)
     return [

@@ -24,7 +24,7 @@ from study.blocks import Layer
 from study.clipping import clip_units, clip_values, gradient_norms, norm_factors
 from study.divergence import first_bad_layers
 from study.families import FAMILIES
-from study.networks import Workspace
+from study.networks import Model, Workspace
 from study.optimizers import OPTIMIZERS
 from study.propagation import probes
 from study.regimes import DEFAULT_LIMITS, Limits
@@ -76,7 +76,8 @@ def train(
 class PackInTraining:
     """The trials still in training, everything that has a row for each of them, and what is written down.
 
-    `check_every` is the longest window, in steps; 1 on a CPU, where asking costs nothing.
+    `check_every` is the longest window, in steps; 1 on a CPU, where asking costs nothing. `initial` is the
+    stack that training starts from, in any number format; without it, it is drawn.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class PackInTraining:
         device: torch.device | None = None,
         limits: Limits = DEFAULT_LIMITS,
         check_every: int | None = None,
+        initial: Model | None = None,
     ) -> None:
         self._trials, self._limits, first = trials, limits, trials[0]
         self._device = torch.device("cpu") if device is None else device
@@ -102,7 +104,8 @@ class PackInTraining:
         self._measured_steps = log_spaced_steps(first.steps, first.measure_steps)
         self._places = torch.arange(len(trials), device=self._device)
         family = FAMILIES[first.family]
-        self._network = family.build(trials, dtype=self._dtype, device=self._device)
+        drawn = initial or family.build(trials, dtype=self._dtype, device=self._device)
+        self._network = drawn.cast(self._dtype)
         self._start = [weight.clone() for weight in self._network.hidden_weights()]
         self._columns = {name: self._column(name) for name in (*_CLIPS, *self._optimizer.rates)} | {
             "first_loss": torch.full_like(self._places, torch.nan, dtype=torch.float64),

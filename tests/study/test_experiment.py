@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from study.experiment import Experiment, results
 from study.records import COLUMNS
+from study.tasks import task_named
+from study.training import PackInTraining
 from study.trial import Trial
 
 PACKS = {
@@ -115,3 +118,23 @@ def test_without_steps_a_pack_is_finished_once_measured():
     experiment.advance(1)
     assert experiment.finished
     assert experiment.rows()[0]["outcome"] is None
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"norm": "batch", "skip": "scaled", "dtype": "bfloat16"},
+        {"init": "torch_default"},
+        {"family": "lstm", "task": "adding"},
+    ],
+    ids=str,
+)
+def test_training_starts_from_what_was_measured_as_if_it_were_drawn_anew(setting):
+    trials = [Trial(depth=6, width=16, batch_size=16, steps=2, seed=seed, **setting) for seed in range(2)]
+    experiment = Experiment(trials)
+    experiment.advance(2)
+    drawn = PackInTraining(trials, task_named(trials[0].task).data(6))
+    drawn.advance(2)
+    layers = zip(experiment._training._network.every_layer(), drawn._network.every_layer(), strict=True)
+    for one, other in layers:
+        assert all(map(torch.equal, one.tensors(), other.tensors()))

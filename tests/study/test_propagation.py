@@ -20,7 +20,7 @@ INPUTS = TASKS["digits"].load().inputs[:16]
 
 
 def _profile(*trials: Trial, inputs: torch.Tensor = INPUTS):
-    return FAMILIES["mlp"].profile(sorted(trials, key=lambda trial: -trial.depth), inputs)
+    return FAMILIES["mlp"].profile(sorted(trials, key=lambda trial: -trial.depth), inputs)[0]
 
 
 def _rms(x: torch.Tensor) -> float:

@@ -36,7 +36,7 @@ def _trial(family: str = "rnn", **setting) -> Trial:
 
 
 def _profile(trials: list[Trial], inputs: torch.Tensor) -> Profile:
-    return FAMILIES[trials[0].family].profile(trials, inputs)
+    return FAMILIES[trials[0].family].profile(trials, inputs)[0]
 
 
 def _rms(x: torch.Tensor) -> float:
