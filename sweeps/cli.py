@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from typer._click.exceptions import NoArgsIsHelpError, UsageError  # typer offers only their subclasses
 from typer.core import TyperCommand
 
-from sweeps import chain, jobs, submit, theory
-from sweeps.errors import FAILURE, INTERRUPTED, PREEMPTED, USER_ERROR, UserError
+from sweeps import chain, jobs, overview, submit, theory
+from sweeps.errors import FAILURE, USER_ERROR, UserError
+from sweeps.execution import execute, print_event
+from sweeps.options import ERR, OUT, Address, JsonOutput, NoReport, RunArgument, RunsOption, TakeOver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from sweeps.ledger import Ledger
     from sweeps.machine import Node
-    from sweeps.runs import State
     from sweeps.spec import Sweep
     from sweeps.storage import Place
 
@@ -34,35 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-
-
-def _place(text: str) -> Any:
-    """A folder or URL given on the command line."""
-    from sweeps.storage import place_of
-
-    try:
-        return place_of(text)
-    except UserError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-RunArgument = Annotated[
-    Any, typer.Argument(metavar="RUN", parser=_place, help="A run's folder or URL.", show_default=False)
-]
-RunsOption = Annotated[
-    Any, typer.Option(metavar="DIR", parser=_place, help="Folder or URL of the runs.", show_default=False)
-]
-Address = Annotated[
-    str | None,
-    typer.Option(metavar="auto|HOST:PORT", help="Run on an existing Ray cluster that this machine is in."),
-]
-TakeOver = Annotated[
-    bool, typer.Option("--take-over", help="Take a run at a URL from a process that is dead or cut off.")
-]
-NoReport = Annotated[bool, typer.Option("--no-report", help="Leave the report out.")]
-JsonOutput = Annotated[bool, typer.Option("--json-lines", help="Write an event a line, as JSON.")]
 
 
 def main() -> None:
@@ -73,16 +44,16 @@ def main() -> None:
         sys.exit(USER_ERROR)
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "gradatlas"
-        _err.print(f"{command}: {_sentence(error.format_message())}; see: {command} --help")
+        ERR.print(f"{command}: {_sentence(error.format_message())}; see: {command} --help")
         sys.exit(USER_ERROR)
     except UserError as error:
-        _err.print(f"gradatlas: {error}")
+        ERR.print(f"gradatlas: {error}")
         sys.exit(USER_ERROR)
     except OverflowError as error:
-        _err.print(f"gradatlas: a number is too large to compute with: {error}")
+        ERR.print(f"gradatlas: a number is too large to compute with: {error}")
         sys.exit(USER_ERROR)
     except OSError as error:
-        _err.print(f"gradatlas: {error.filename or 'a file'}: {error.strerror}")
+        ERR.print(f"gradatlas: {error.filename or 'a file'}: {error.strerror}")
         sys.exit(FAILURE)
 
 
@@ -147,13 +118,20 @@ def run(
         if dry_run:
             from sweeps.forecast import forecast
 
-            _out.print(forecast(sweep, nodes), markup=False)
+            OUT.print(forecast(sweep, nodes), markup=False)
             return
         ledger = life.create_run(folder, sweep, spec, used, nodes)
         if not json_lines:
             where = f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else "")
-            _out.print(f"{sweep.trials} trials on {where}, into {folder}", markup=False)
-        _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines, in_cluster=bool(address))
+            OUT.print(f"{sweep.trials} trials on {where}, into {folder}", markup=False)
+        execute(
+            ledger,
+            sweep,
+            used,
+            report=_reporter(no_report, json_lines),
+            json_lines=json_lines,
+            in_cluster=bool(address),
+        )
 
 
 @contextmanager
@@ -192,17 +170,17 @@ def resume(
     if now.is_complete:
         planned = now.planned
         if json_lines:
-            _print_event("end", run=str(run), done=planned, planned=planned, stopped=None, code=0)
+            print_event("end", run=str(run), done=planned, planned=planned, stopped=None, code=0)
         else:
-            _out.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
+            OUT.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
         return
     with _machines(sweep, cpus, address) as nodes:
         used = sum(node.cpus for node in nodes)
-        _execute(
+        execute(
             ledger,
             sweep,
             used,
-            report=not no_report,
+            report=_reporter(no_report, json_lines),
             json_lines=json_lines,
             take_over=take_over,
             in_cluster=address is not None,
@@ -227,99 +205,13 @@ def extend(
         sweep = life.extend_run(ledger, points)
         life.complete_plan(ledger, sweep, used)
     if not json_lines:
-        _out.print(f"{run}: {sweep.trials} trials now, {points} points more in every part", markup=False)
-    _execute(ledger, sweep, used, report=not no_report, json_lines=json_lines)
+        OUT.print(f"{run}: {sweep.trials} trials now, {points} points more in every part", markup=False)
+    execute(ledger, sweep, used, report=_reporter(no_report, json_lines), json_lines=json_lines)
 
 
-def _print_event(event: str, **values: Any) -> None:
-    from sweeps.display import event_line
-
-    print(event_line(event, **values), flush=True)
-
-
-def _execute(
-    ledger: Ledger,
-    sweep: Sweep,
-    cpus: int,
-    *,
-    report: bool,
-    json_lines: bool,
-    take_over: bool = False,
-    in_cluster: bool = False,
-) -> None:
-    """Runs what is pending, says how it ended, writes the report."""
-    from sweeps import runs as life
-
-    with ledger.locked(take_over=take_over):
-        life.complete_plan(ledger, sweep, cpus)
-        before = life.state(ledger)
-        if json_lines:
-            told = {"done": before.finished, "planned": before.planned, "packs": before.packs}
-            _print_event("start", run=str(ledger.folder), **told, cpus=cpus)
-        stopped, failures = _run_watched(
-            ledger, sweep, cpus, before, json_lines=json_lines, in_cluster=in_cluster
-        )
-        after = life.state(ledger)
-        code = _exit_code(stopped, after)
-        if report and code in (0, FAILURE):
-            _write_report(ledger.folder, None, json_lines=json_lines)
-    if json_lines:
-        counts = {"done": after.finished, "planned": after.planned}
-        _print_event("end", run=str(ledger.folder), **counts, stopped=stopped, code=code)
-    if code:
-        _err.print(_ending(after, stopped, failures, ledger.folder))
-        raise typer.Exit(code)
-
-
-def _run_watched(
-    ledger: Ledger, sweep: Sweep, cpus: int, before: State, *, json_lines: bool, in_cluster: bool
-) -> tuple[str | None, tuple[str, ...]]:
-    """Why the run stopped before its end, if it did, and what failed."""
-    from functools import partial
-
-    from sweeps import runs as life
-    from sweeps.display import Display, JsonLines
-    from sweeps.runner import run_packs
-
-    counts = before.planned, before.finished, life.cost_ahead(ledger, before)
-    gpus = sweep.schedule.gpus_per_pack > 0
-    watched = (
-        JsonLines(*counts, partial(print, flush=True), gpus=gpus)
-        if json_lines
-        else Display(*counts, _out, gpus=gpus)
-    )
-    try:
-        with watched as watcher:
-            ended = run_packs(ledger, sweep, cpus, watcher, in_cluster=in_cluster)
-    except KeyboardInterrupt:
-        return "interrupted", ()
-    return ended.stopped, ended.failures
-
-
-def _exit_code(stopped: str | None, after: State) -> int:
-    if after.is_complete:
-        return 0
-    codes = {"interrupted": INTERRUPTED, "preempted": PREEMPTED, "out of time": PREEMPTED}
-    return codes.get(stopped or "", FAILURE)
-
-
-def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder: Place) -> str:
-    """How a run ended that is not complete, and the way on."""
-    done = f"{after.finished} of {after.planned} trials are done and kept"
-    words = {
-        "interrupted": "stopped",
-        "preempted": "preempted",
-        "out of time": "schedule.time_budget is spent",
-    }
-    if stopped in words:
-        return f"{words[stopped]}: {done}; go on with: gradatlas resume {folder}"
-    if stopped == "taken over":
-        return f"{folder}: another process took the run over; it goes on there"
-    reason = f": {failures[-1]}" if failures else ""
-    return (
-        f"{after.planned - after.finished} of {after.planned} trials have no result{reason}; "
-        f"try again with: gradatlas resume {folder}"
-    )
+def _reporter(no_report: bool, json_lines: bool) -> Callable[[Place], None] | None:
+    """What writes the report at a run's end, if anything does."""
+    return None if no_report else partial(_write_report, json_lines=json_lines)
 
 
 def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Place:
@@ -346,7 +238,7 @@ def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Pl
     return folder / "report" / "report.html"
 
 
-def _write_report(folder: Place, out: Path | None, *, json_lines: bool = False) -> None:
+def _write_report(folder: Place, out: Path | None = None, *, json_lines: bool = False) -> None:
     import logging
 
     from analysis.tables import NoResultsError
@@ -357,7 +249,7 @@ def _write_report(folder: Place, out: Path | None, *, json_lines: bool = False) 
     logger = logging.getLogger("analysis")
     logger.addHandler(handler)
     try:
-        with _err.status("report …") as status:
+        with ERR.status("report …") as status:
             written = _reported(folder, out, lambda doing: status.update(f"report: {doing}"))
     except NoResultsError as error:
         raise UserError(str(error)) from None
@@ -369,9 +261,9 @@ def _write_report(folder: Place, out: Path | None, *, json_lines: bool = False) 
     finally:
         logger.removeHandler(handler)
     if json_lines:
-        _print_event("report", file=str(written))
+        print_event("report", file=str(written))
     else:
-        _out.print(f"report: {written}", markup=False)
+        OUT.print(f"report: {written}", markup=False)
 
 
 @app.command()
@@ -389,7 +281,7 @@ def report(
     try:
         life.sweep_of(ledger)
     except UserError as error:
-        _err.print(f"warning: {run}/{error}; the report takes the default limits")
+        ERR.print(f"warning: {run}/{error}; the report takes the default limits")
     _write_report(ledger.folder, out)
 
 
@@ -426,7 +318,7 @@ def claims(
     if as_json:
         print(analyse.claims_json(found))
     else:
-        analyse.print_claims(found, _out)
+        analyse.print_claims(found, OUT)
 
 
 @app.command()
@@ -440,9 +332,9 @@ def tables(
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: must be a folder, but is a file")
-    with _no_results(run), _err.status("tables …") as status:
+    with _no_results(run), ERR.status("tables …") as status:
         files = write_tables(_name_of(run), out, lambda doing: status.update(f"tables: {doing}"))
-    analyse.print_files(files, _rows, _out)
+    analyse.print_files(files, _rows, OUT)
 
 
 def _rows(file: Path) -> int:
@@ -459,7 +351,7 @@ def compare(first: RunArgument, second: RunArgument) -> None:
 
     with _no_results(first):
         found = compared(_name_of(first), _name_of(second))
-    analyse.print_comparison(found, _out)
+    analyse.print_comparison(found, OUT)
 
 
 def _name_of(run: Place) -> Path | str:
@@ -467,99 +359,10 @@ def _name_of(run: Place) -> Path | str:
     return run if isinstance(run, Path) else str(run)
 
 
-@app.command()
-def status(
-    run: RunArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
-) -> None:
-    """Say how far a run is, from its folder alone, also while it goes on."""
-    import json
-
-    from sweeps import runs as life
-    from sweeps.ledger import Ledger
-
-    now = life.state(Ledger.opened(run))
-    if as_json:
-        print(json.dumps({"run": str(run), "complete": now.is_complete} | vars(now), ensure_ascii=False))
-    else:
-        _out.print("\n".join(_status_lines(run, now)), markup=False)
-
-
-def _status_lines(run: Path, now: State) -> list[str]:
-    done = "complete" if now.is_complete else "not complete"
-    lines = [
-        f"{run}: {done}, {now.finished} of {now.planned} trials, {now.finished_packs} of {now.packs} packs"
-    ]
-    if now.proposed < now.planned:
-        lines.append(f"proposed so far: {now.proposed} of {now.planned} trials")
-    if now.outcomes:
-        lines.append("training: " + ", ".join(f"{count} {label}" for label, count in now.outcomes.items()))
-    lines += [f"cannot be read: {path}" for path in now.damaged]
-    if not now.is_complete:
-        lines.append(f"go on with: gradatlas resume {run}")
-    return lines
-
-
-@app.command()
-def export(
-    run: RunArgument,
-    storage: Annotated[
-        str,
-        typer.Option(
-            "--optuna-storage",
-            metavar="URL",
-            help="journal://FILE or a file's name (Optuna's journal), sqlite:///FILE.db or another database.",
-        ),
-    ],
-) -> None:
-    """Write a run's finished trials into an Optuna storage, for Optuna Dashboard."""
-    from sweeps import runs as life
-    from sweeps.export import export as write
-    from sweeps.ledger import Ledger
-
-    ledger = Ledger.opened(run)
-    sweep = life.sweep_of(ledger)
-    written = 0
-    with _err.status("export …") as status:
-
-        def show(count: int) -> None:
-            nonlocal written
-            written += count
-            status.update(f"export: {written} trials")
-
-        studies = write(ledger, sweep, storage, show)
-    for name, count in studies.items():
-        _out.print(f"study {name}: {count} trials, in {storage}", markup=False)
-
-
-@app.command(name="list")
-def list_runs(
-    runs: RunsOption = "runs",
-) -> None:
-    """List the runs of a folder."""
-    from sweeps import runs as life
-    from sweeps.ledger import Ledger
-
-    folders = sorted(path.parent for path in runs.glob("*/sweep.toml"))
-    if not folders:
-        _out.print(f"no runs in {runs}; start one with: gradatlas run quickstart", markup=False)
-    for folder in folders:
-        now = life.state(Ledger(folder))
-        mark = "complete" if now.is_complete else "not complete"
-        _out.print(f"{folder}  {now.finished}/{now.planned} trials  {mark}", markup=False)
-
-
-@app.command()
-def presets() -> None:
-    """List the sweeps that come with gradatlas."""
-    from sweeps import runs as life
-    from sweeps.spec import load_sweep
-
-    for name, path in life.preset_files().items():
-        sweep = load_sweep(path)
-        _out.print(f"{name}: {sweep.question} ({sweep.trials} trials)", markup=False)
-
-
+app.command()(overview.status)
+app.command()(overview.export)
+app.command(name="list")(overview.list_runs)
+app.command()(overview.presets)
 app.command()(chain.chain)
 app.command()(submit.submit)
 app.command()(jobs.job)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,43 +27,51 @@ _OPTIONS = (
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
+# The command's options, by their names.
+ActivationName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Activation function. Default: a row for each.")
+]
+SigmaW = Annotated[str | None, typer.Option(metavar="W", help="σ_w, weight deviation × √fan-in. Default: 1.")]
+SigmaB = Annotated[str, typer.Option(metavar="S", help="σ_b, the biases' deviation.")]
+Critical = Annotated[bool, typer.Option("--critical", help="At the critical σ_w instead of --sigma-w.")]
+Depth = Annotated[
+    str | None, typer.Option(metavar="L", help="Predict G, slope and stable window at this depth.")
+]
+Width = Annotated[str, typer.Option(metavar="N", help="Units per layer.")]
+Norm = Annotated[str, typer.Option(metavar="NAME", help="none, batch, layer.")]
+NormPosition = Annotated[str, typer.Option(metavar="NAME", help="before, after (φ).")]
+Skip = Annotated[str, typer.Option(metavar="NAME", help="none, residual, preactivation, scaled.")]
+BatchSize = Annotated[str, typer.Option(metavar="B", help="Inputs that G is averaged over.")]
+InputStd = Annotated[str, typer.Option(metavar="X", help="Deviation of the Gaussian inputs.")]
+Family = Annotated[str, typer.Option(metavar="NAME", help="mlp, rnn (lstm, gru: no theory).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the phase diagram (.png, .svg, .pdf).")]
+Measured = Annotated[
+    Path | None, typer.Option(metavar="RUN", help="Put a run's measured slopes on the diagram.")
+]
+
+
 def theory_command(draw: Draw) -> Callable[..., None]:
     """The command; `draw(place, file, run)` is what `--plot` calls."""
 
     def theory(
-        activation: Annotated[
-            str | None, typer.Option(metavar="NAME", help="Activation function. Default: a row for each.")
-        ] = None,
-        sigma_w: Annotated[
-            str | None, typer.Option(metavar="W", help="σ_w, weight deviation × √fan-in. Default: 1.")
-        ] = None,
-        sigma_b: Annotated[str, typer.Option(metavar="S", help="σ_b, the biases' deviation.")] = "0",
-        critical: Annotated[
-            bool, typer.Option("--critical", help="At the critical σ_w instead of --sigma-w.")
-        ] = False,
-        depth: Annotated[
-            str | None, typer.Option(metavar="L", help="Predict G, slope and stable window at this depth.")
-        ] = None,
-        width: Annotated[str, typer.Option(metavar="N", help="Units per layer.")] = "64",
-        norm: Annotated[str, typer.Option(metavar="NAME", help="none, batch, layer.")] = "none",
-        norm_position: Annotated[str, typer.Option(metavar="NAME", help="before, after (φ).")] = "before",
-        skip: Annotated[
-            str, typer.Option(metavar="NAME", help="none, residual, preactivation, scaled.")
-        ] = "none",
-        batch_size: Annotated[str, typer.Option(metavar="B", help="Inputs that G is averaged over.")] = "64",
-        input_std: Annotated[str, typer.Option(metavar="X", help="Deviation of the Gaussian inputs.")] = "1",
-        family: Annotated[str, typer.Option(metavar="NAME", help="mlp, rnn (lstm, gru: no theory).")] = "mlp",
-        as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")] = False,
-        plot: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="Draw the phase diagram (.png, .svg, .pdf).")
-        ] = None,
-        measured: Annotated[
-            Path | None, typer.Option(metavar="RUN", help="Put a run's measured slopes on the diagram.")
-        ] = None,
+        activation: ActivationName = None,
+        sigma_w: SigmaW = None,
+        sigma_b: SigmaB = "0",
+        critical: Critical = False,
+        depth: Depth = None,
+        width: Width = "64",
+        norm: Norm = "none",
+        norm_position: NormPosition = "before",
+        skip: Skip = "none",
+        batch_size: BatchSize = "64",
+        input_std: InputStd = "1",
+        family: Family = "mlp",
+        as_json: AsJson = False,
+        plot: Plot = None,
+        measured: Measured = None,
     ) -> None:
         """Say what mean-field theory predicts: χ, slope, depth scale, critical weights, the stable window."""
-        from study.activations import ACTIVATIONS
-
         _reject_bad_output(as_json, plot, measured, activation)
         if critical and sigma_w is not None:
             raise UserError("--critical: takes the critical σ_w; leave it or --sigma-w")
@@ -75,23 +84,25 @@ def theory_command(draw: Draw) -> Callable[..., None]:
         kind = {"family": family, "norm": norm, "norm_position": norm_position, "skip": skip}
         kind["batch_size"] = _whole("batch-size", batch_size)  # type: ignore[assignment]
         layers = None if depth is None else _whole("depth", depth)
-        names = [activation] if activation is not None else list(ACTIVATIONS)
-        try:
-            places = [_place(name, kind, numbers) for name in names]
+        with _options_named():
+            places = _places(activation, kind, numbers)
             if plot is not None:
                 _write(draw, places[0], plot, measured)
-                return
-            rows = [_row(place, layers, critical=critical) for place in places]
-        except UserError:
-            raise
-        except ValueError as error:
-            raise UserError(_of_an_option(str(error))) from None
-        if as_json:
-            print(json.dumps([_finite(row) for row in rows], ensure_ascii=False, indent=2))
-        else:
-            _print(rows, critical=critical)
+            else:
+                _show([_row(place, layers, critical=critical) for place in places], as_json, critical)
 
     return theory
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Puts what the study refuses in the words of the command's options."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(_of_an_option(str(error))) from None
 
 
 def _of_an_option(message: str) -> str:
@@ -101,11 +112,14 @@ def _of_an_option(message: str) -> str:
     return f"--{name.replace('_', '-')}:{rule}" if known else f"--measured: {message}"
 
 
-def _place(activation: str, kind: dict[str, Any], numbers: dict[str, Any]) -> Place:
+def _places(activation: str | None, kind: dict[str, Any], numbers: dict[str, Any]) -> list[Place]:
+    """The network of one activation, or of each."""
+    from study.activations import ACTIVATIONS
     from study.meanfield import Structure
     from study.phase import Place
 
-    return Place(Structure(activation, **kind), **numbers)
+    names = [activation] if activation is not None else list(ACTIVATIONS)
+    return [Place(Structure(name, **kind), **numbers) for name in names]
 
 
 def _row(place: Place, depth: int | None, *, critical: bool) -> dict[str, Any]:
@@ -169,6 +183,13 @@ def _write(draw: Draw, place: Place, file: Path, run: Path | None) -> None:
     except OSError as error:
         raise UserError(f"--plot: {error.filename or file}: {error.strerror}") from None
     Console(highlight=False, soft_wrap=True).print(f"plot: {file}", markup=False)
+
+
+def _show(rows: Sequence[dict[str, Any]], as_json: bool, critical: bool) -> None:
+    if as_json:
+        print(json.dumps([_finite(row) for row in rows], ensure_ascii=False, indent=2))
+    else:
+        _print(rows, critical=critical)
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
