@@ -1,9 +1,10 @@
-"""Figures of a report, drawn in processes of their own: `python -m analysis.drawing JOB NAME…`.
+"""Figures of a report, drawn in processes of their own: `python -m analysis.drawing JOB`.
 
-Drawing is most of a report's time and runs on one core, so the figures are shared out. A job is a folder
-with `trials.parquet` (the labelled trials that the figures show) and `job.json` (the limits and where files
-go); each figure leaves its files, a `NAME.json` with what the report says of it, and its name on standard
-output.
+Drawing is most of a report's time and runs on one core, so figures are shared out. A process imports what
+drawing needs, which takes seconds, says on standard output which figures there are, and draws each one whose
+name it reads. By then the job, a folder, holds `trials.parquet` (the labelled trials that the figures show)
+and `job.json` (the limits and where files go); each figure leaves its files and a `NAME.json` with what the
+report says of it.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from analysis.figures import FIGURES, Drawing, Plot, save
-from analysis.figures.theme import NARROW, WIDE
 from study.regimes import Limits
+
+if TYPE_CHECKING:
+    from analysis.figures.plot import Plot
 
 Say = Callable[[str], None]
 
@@ -31,6 +35,9 @@ def draw_figure(
     plot: Plot, trials: pl.LazyFrame, limits: Limits, folder: Path, scratch: Path
 ) -> dict[str, Any]:
     """What the report needs of a figure; writes its files: wide SVG and PNG, narrow SVG in `scratch`."""
+    from analysis.figures.plot import Drawing, save
+    from analysis.figures.theme import NARROW, WIDE
+
     files = [folder / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
     for file in files:
         file.unlink(missing_ok=True)
@@ -50,55 +57,123 @@ def draw_figure(
     }
 
 
+class Draughtsman:
+    """A process that draws figures; `names` waits until it is ready and tells which ones there are."""
+
+    def __init__(self, job: Path, number: int) -> None:
+        root = str(Path(__file__).parent.parent)
+        paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
+        self._errors = job / f"errors-{number}.txt"
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "analysis.drawing", str(job)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                # Beside others on the same cores a process is fastest with one thread.
+                env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+            )
+
+    def names(self) -> list[str]:
+        """The figures, in the report's order."""
+        return list(json.loads(self._answer()))
+
+    def draw(self, name: str) -> None:
+        """Draws a figure of the job; raises RuntimeError where that fails."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{name}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it ended: there is no answer, and the reason is told
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            said = self._errors.read_text(encoding="utf-8", errors="replace").strip()
+            raise RuntimeError(
+                f"a process that draws figures ended with {self._process.wait()}: {said[-2000:]}"
+            )
+        return line
+
+    def dismiss(self) -> None:
+        """Ends the process, whatever it does."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def draughtsmen(job: Path, workers: int) -> Iterator[list[Draughtsman]]:
+    """Processes that get ready while other work is done; none for `workers` <= 1."""
+    hired = [Draughtsman(job, number) for number in range(workers)] if workers > 1 else []
+    try:
+        yield hired
+    finally:
+        for one in hired:
+            one.dismiss()
+
+
 def draw_figures(
-    trials: pl.DataFrame, limits: Limits, folder: Path, scratch: Path, *, workers: int, say: Say
+    trials: pl.DataFrame, limits: Limits, folder: Path, job: Path, *, hired: list[Draughtsman], say: Say
 ) -> dict[str, dict[str, Any]]:
-    """`draw_figure` of every figure, in this process or in `workers` others."""
-    if workers <= 1:
-        found = {}
-        for name, plot in FIGURES.items():
-            found[name] = draw_figure(plot, trials.lazy(), limits, folder, scratch)
-            say(_said(name))
-        return found
-    trials.write_parquet(scratch / "trials.parquet", compression="lz4")
-    (scratch / "job.json").write_text(json.dumps({"limits": asdict(limits), "folder": str(folder)}))
-    shares = [list(FIGURES)[place::workers] for place in range(workers)]
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda names: _run_worker(scratch, names, say), shares))
-    return {name: json.loads((scratch / f"{name}.json").read_text(encoding="utf-8")) for name in FIGURES}
+    """`draw_figure` of every figure, by those hired or, without any, in this process."""
+    if not hired:
+        return _drawn_here(trials, limits, folder, job, say)
+    trials.write_parquet(job / "trials.parquet", compression="lz4")
+    (job / "job.json").write_text(json.dumps({"limits": asdict(limits), "folder": str(folder)}))
+    names = hired[0].names()
+    waiting: SimpleQueue[str] = SimpleQueue()
+    for name in names:
+        waiting.put(name)
+    with ThreadPoolExecutor(len(hired)) as pool:
+        list(pool.map(lambda one: _keep_busy(one, one is not hired[0], waiting, say), hired))
+    return {name: json.loads((job / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+
+
+def _keep_busy(one: Draughtsman, is_new: bool, waiting: SimpleQueue[str], say: Say) -> None:
+    if is_new:
+        one.names()
+    while True:
+        try:
+            name = waiting.get_nowait()
+        except Empty:
+            return
+        one.draw(name)
+        say(_said(name))
+
+
+def _drawn_here(
+    trials: pl.DataFrame, limits: Limits, folder: Path, job: Path, say: Say
+) -> dict[str, dict[str, Any]]:
+    from analysis.figures import registry
+
+    found = {}
+    for name, plot in registry.FIGURES.items():
+        found[name] = draw_figure(plot, trials.lazy(), limits, folder, job)
+        say(_said(name))
+    return found
 
 
 def _said(name: str) -> str:
     return f"drew {name.replace('_', ' ')}"
 
 
-def _run_worker(scratch: Path, names: Sequence[str], say: Say) -> None:
-    root = str(Path(__file__).parent.parent)
-    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
-    command = [sys.executable, "-m", "analysis.drawing", str(scratch), *names]
-    environment = os.environ | {"PYTHONPATH": paths}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as worker:
-        assert worker.stdout is not None
-        assert worker.stderr is not None
-        for line in worker.stdout:
-            say(_said(line.strip()))
-        errors = worker.stderr.read()
-    if worker.returncode:
-        raise RuntimeError(
-            f"a process that draws figures ended with {worker.returncode}: {errors.strip()[-2000:]}"
-        )
+def _work(job: Path) -> None:
+    """Draws what standard input names, until it ends."""
+    from analysis.figures.registry import FIGURES
 
-
-def _work(scratch: Path, names: Sequence[str]) -> Iterator[str]:
-    job = json.loads((scratch / "job.json").read_text())
-    trials = pl.read_parquet(scratch / "trials.parquet").lazy()
-    for name in names:
-        found = draw_figure(FIGURES[name], trials, Limits(**job["limits"]), Path(job["folder"]), scratch)
-        (scratch / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
-        yield name
+    print(json.dumps(list(FIGURES)), flush=True)
+    for line in sys.stdin:
+        name = line.strip()
+        told = json.loads((job / "job.json").read_text())
+        trials = pl.read_parquet(job / "trials.parquet").lazy()
+        found = draw_figure(FIGURES[name], trials, Limits(**told["limits"]), Path(told["folder"]), job)
+        (job / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
+        print(name, flush=True)
 
 
 if __name__ == "__main__":
-    for done in _work(Path(sys.argv[1]), sys.argv[2:]):
-        print(done, flush=True)
+    _work(Path(sys.argv[1]))

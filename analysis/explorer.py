@@ -16,9 +16,9 @@ import numpy as np
 import polars as pl
 import vl_convert
 
+from analysis.colours import REGIME_COLOURS
 from analysis.figures.sampled import sampled
 from analysis.figures.settings import varied
-from analysis.figures.theme import REGIME_COLOURS
 from analysis.words import number, word
 from study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits
 

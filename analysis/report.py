@@ -13,9 +13,10 @@ from typing import Any
 import jinja2
 import polars as pl
 from markupsafe import Markup, escape
+from threadpoolctl import threadpool_limits
 
 from analysis import explorer, words
-from analysis.drawing import draw_figures
+from analysis.drawing import Draughtsman, draughtsmen, draw_figures
 from analysis.page import Ledger, context, read_ledger
 from analysis.tables import NoResultsError
 
@@ -37,25 +38,29 @@ def write_report(
     """
     say = on_progress or (lambda message: None)
     processes = min(4, os.cpu_count() or 1) if workers is None else workers
-    try:
-        return _write(read_ledger(run), out, say, processes)
-    except pl.exceptions.PolarsError:
-        # A file whose footer is sound and whose data are not shows only when its data are read.
-        return _write(read_ledger(run, thorough=True), out, say, processes)
+    with (
+        # Small arrays beside processes that draw: threads would only wait for each other.
+        threadpool_limits(1),
+        tempfile.TemporaryDirectory() as scratch,
+        draughtsmen(Path(scratch), processes) as hired,
+    ):
+        try:
+            return _write(read_ledger(run), out, say, hired, Path(scratch))
+        except pl.exceptions.PolarsError:
+            # A file whose footer is sound and whose data are not shows only when its data are read.
+            return _write(read_ledger(run, thorough=True), out, say, hired, Path(scratch))
 
 
-def _write(ledger: Ledger, out: Path | None, say: Progress, workers: int) -> Path:
+def _write(ledger: Ledger, out: Path | None, say: Progress, hired: list[Draughtsman], scratch: Path) -> Path:
     for fault in ledger.unreadable:
         _log.warning("%s: left out of the report: %s", ledger.run, fault)
     target = out or ledger.run / "report" / "report.html"
     say(f"read {ledger.size:,} trials")
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
-        folder = Path(scratch) / "figures" if out else ledger.run / "report" / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = scratch / "figures" if out else ledger.run / "report" / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(2) as pool:
         scripts = pool.submit(explorer.bundle)
-        drawn = pool.submit(
-            draw_figures, ledger.drawn, ledger.limits, folder, Path(scratch), workers=workers, say=say
-        )
+        drawn = pool.submit(draw_figures, ledger.drawn, ledger.limits, folder, scratch, hired=hired, say=say)
         values = context(ledger)
         say("counted, compared and answered")
         figures = {name: _embedded(found) for name, found in drawn.result().items()}

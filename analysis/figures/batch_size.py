@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.colours import FAINT, INK
 from analysis.figures import theme
 from analysis.figures.plot import Drawing, Plot
 from analysis.figures.settings import named
@@ -53,11 +54,11 @@ def draw(drawing: Drawing) -> Figure:
     height = 3.0 + legend
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0.75 / width, 0.55 / height, 1 - 0.95 / width, 2.3 / height))
-    axes.axhline(0, color=theme.FAINT, linewidth=0.8)
+    axes.axhline(0, color=FAINT, linewidth=0.8)
     handles = []
     for colour, (_, rows) in zip(sns.color_palette("colorblind", len(lines)), lines, strict=True):
         handles.append(_draw_line(axes, rows, colour))
-    handles.append(Line2D([], [], ls="--", marker="D", mfc="none", color=theme.INK, ms=4, label="theory"))
+    handles.append(Line2D([], [], ls="--", marker="D", mfc="none", color=INK, ms=4, label="theory"))
     sizes = data["batch_size"].unique().sort().to_list()
     axes.set_xscale("log")
     axes.set_xticks(sizes, [str(size) for size in sizes])

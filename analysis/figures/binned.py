@@ -9,7 +9,7 @@ import polars as pl
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis.figures import theme
+from analysis.colours import EMPTY
 from analysis.words import number
 
 BINS = 9
@@ -36,7 +36,7 @@ def draw_heat(
     image = np.full(shape, np.nan)
     for row, column, found in rows.select("row", "column", value).iter_rows():
         image[row, column] = np.nan if found is None else found
-    axes.set_facecolor(theme.EMPTY)
+    axes.set_facecolor(EMPTY)
     sns.heatmap(
         image, ax=axes, cmap=cmap, vmin=low, vmax=high, cbar=False, mask=np.isnan(image), linewidths=0.4,
         linecolor="white",

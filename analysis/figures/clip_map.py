@@ -6,6 +6,7 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from analysis.colours import OUTCOME_COLOURS
 from analysis.figures import theme
 from analysis.figures.binned import draw_heat, edge_ticks, log_bins
 from analysis.figures.clipping import KINDS, thresholds
@@ -14,7 +15,7 @@ from analysis.figures.plot import Drawing, Plot
 from analysis.words import number, percent
 from study.regimes import DEFAULT_LIMITS, Limits
 
-_SHARES = {"learned": theme.OUTCOME_COLOURS["learned"], "diverged": "#000000"}
+_SHARES = {"learned": OUTCOME_COLOURS["learned"], "diverged": "#000000"}
 
 
 def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_TINTS
 from analysis.figures import theme
 from analysis.figures.grid import label_outer, panel_grid
 from analysis.figures.plot import Drawing, Plot
@@ -77,7 +78,7 @@ def draw(drawing: Drawing) -> Figure:
     outcomes = [name for name in OUTCOMES if data.filter(pl.col("outcome") == name)["count"].sum()]
     for place, (axes, ((_, regime), rows)) in enumerate(zip(grid.panels, panels, strict=True)):
         _draw_panel(axes, rows, outcomes)
-        axes.patch.set_facecolor(theme.REGIME_TINTS[str(regime)])
+        axes.patch.set_facecolor(REGIME_TINTS[str(regime)])
         axes.tick_params(labelleft=place % grid.columns == 0)
     label_outer(grid, "clip threshold, loosest to tightest  (n trials)", "share of trials", inner_ticks=True)
     grid.figure.legend(
@@ -93,12 +94,12 @@ def _draw_panel(axes: Axes, rows: pl.DataFrame, outcomes: list[str]) -> None:
         line = rows.filter(pl.col("outcome") == outcome)
         x = line["order"].to_numpy() + 0.13 * (place - (len(outcomes) - 1) / 2)
         share, low, high = (100 * line[name].to_numpy() for name in ("share", "low", "high"))
-        colour = theme.OUTCOME_COLOURS[outcome]
+        colour = OUTCOME_COLOURS[outcome]
         face = "white" if outcome == "stalled" else colour
         axes.plot(x, share, color=colour, linewidth=0.8, alpha=0.6, zorder=2)
         axes.errorbar(
             x, share, yerr=[share - low, high - share], color=colour, linestyle="none", linewidth=1.4,
-            marker=theme.OUTCOME_MARKERS[outcome], markersize=6, markerfacecolor=face, zorder=3,
+            marker=OUTCOME_MARKERS[outcome], markersize=6, markerfacecolor=face, zorder=3,
         )  # fmt: skip
     axes.set_xticks(
         ticks["order"], [f"{name}\n({n})" for name, n in ticks.select("threshold", "n").iter_rows()]

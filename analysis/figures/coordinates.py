@@ -7,6 +7,7 @@ import polars as pl
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from analysis.colours import INK, REGIME_COLOURS
 from analysis.figures import theme
 from analysis.figures.plot import Drawing, Plot
 from analysis.figures.sampled import sampled
@@ -64,7 +65,7 @@ def draw(drawing: Drawing) -> Figure:
         # Choices put many lines through one place: spread a little, they can be told apart.
         groups[group].append(np.column_stack([rows["axis"], rows["place"] + jitter[trial]]))
     order = ("stable", "vanishing", "exploding", "diverged")
-    palette = theme.REGIME_COLOURS | {"diverged": "#000000"}
+    palette = REGIME_COLOURS | {"diverged": "#000000"}
     colours = [palette[name] for name in order for _ in groups[name]]
     collection = LineCollection(
         [line for name in order for line in groups[name]], colors=colours, linewidths=0.7, alpha=0.45
@@ -73,7 +74,7 @@ def draw(drawing: Drawing) -> Figure:
     _draw_axes(axes, heads, layout, narrow=narrow)
     axes.set(xlim=(-0.08, count - 0.92), ylim=(-0.06, 1.06))
     axes.axis("off")
-    handles = [theme.line_handle(theme.REGIME_COLOURS[name], name) for name in REGIMES]
+    handles = [theme.line_handle(REGIME_COLOURS[name], name) for name in REGIMES]
     handles.append(theme.line_handle("black", "diverged in training"))
     figure.legend(
         handles=handles,
@@ -89,7 +90,7 @@ def _draw_axes(axes, heads: pl.DataFrame, layout: theme.Layout, *, narrow: bool)
     last = len(heads) - 1
     for row in heads.iter_rows(named=True):
         x = row["axis"]
-        axes.plot([x, x], [0, 1], color=theme.INK, linewidth=0.9, zorder=5)
+        axes.plot([x, x], [0, 1], color=INK, linewidth=0.9, zorder=5)
         box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
         for place, text in zip(row["ticks"], row["tick_names"], strict=True):
             axes.annotate(

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.boundaries import boundaries
+from analysis.colours import INK
 from analysis.figures import theme
 from analysis.figures.grid import set_log2_axis
 from analysis.figures.plot import Drawing, Plot
@@ -71,10 +72,10 @@ def _draw_row(axes: Axes, row: dict, y: float, colour) -> None:
     if row["predicted_sigma_w"] is not None:
         axes.plot(
             [np.log2(row["predicted_sigma_w"])], [y], _PREDICTED, markerfacecolor="none",
-            markeredgecolor=theme.INK, markersize=4.5, markeredgewidth=0.8, zorder=4,
+            markeredgecolor=INK, markersize=4.5, markeredgewidth=0.8, zorder=4,
         )  # fmt: skip
     if row["theory_sigma_w"] is not None:
-        axes.plot([np.log2(row["theory_sigma_w"])], [y], _THEORY, color=theme.INK, markersize=9, zorder=1)
+        axes.plot([np.log2(row["theory_sigma_w"])], [y], _THEORY, color=INK, markersize=9, zorder=1)
 
 
 def _set_axes(axes: Axes, data: pl.DataFrame, names: list[str]) -> None:
@@ -101,11 +102,9 @@ def _set_axes(axes: Axes, data: pl.DataFrame, names: list[str]) -> None:
 def _draw_legend(figure: Figure, colours: dict) -> None:
     bands = [theme.line_handle(colour, f"{span(*band)} layers") for band, colour in colours.items()]
     marks = [
-        Line2D([], [], marker="o", color=theme.INK, markersize=4.5, label="measured, 95 %"),
-        Line2D(
-            [], [], marker=_PREDICTED, markerfacecolor="none", color=theme.INK, ls="none", label="predicted"
-        ),
-        Line2D([], [], marker=_THEORY, color=theme.INK, ls="none", markersize=9, label="χ = 1"),
+        Line2D([], [], marker="o", color=INK, markersize=4.5, label="measured, 95 %"),
+        Line2D([], [], marker=_PREDICTED, markerfacecolor="none", color=INK, ls="none", label="predicted"),
+        Line2D([], [], marker=_THEORY, color=INK, ls="none", markersize=9, label="χ = 1"),
     ]
     height = figure.get_size_inches()[1]
     narrow = figure.get_size_inches()[0] < 6

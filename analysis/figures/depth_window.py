@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.boundaries import windows
+from analysis.colours import INK, REGIME_COLOURS
 from analysis.figures import theme
 from analysis.figures.grid import (
     grid_columns,
@@ -23,7 +24,7 @@ from analysis.figures.settings import named
 from analysis.words import number
 from study.regimes import DEFAULT_LIMITS, Limits
 
-_ENDS = {"lower": theme.REGIME_COLOURS["vanishing"], "upper": theme.REGIME_COLOURS["exploding"]}
+_ENDS = {"lower": REGIME_COLOURS["vanishing"], "upper": REGIME_COLOURS["exploding"]}
 
 
 def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:
@@ -74,7 +75,7 @@ def _draw_panel(axes: Axes, rows: pl.DataFrame) -> None:
         )  # fmt: skip
         told = rows.drop_nulls([f"predicted_{end}"])
         axes.plot(
-            np.log2(told["depth"].to_numpy()), np.log2(told[f"predicted_{end}"].to_numpy()), color=theme.INK,
+            np.log2(told["depth"].to_numpy()), np.log2(told[f"predicted_{end}"].to_numpy()), color=INK,
             linestyle="--", linewidth=1.1, marker="D", markersize=3, markerfacecolor="none", zorder=3,
         )  # fmt: skip
 
@@ -84,7 +85,7 @@ def _draw_legend(figure: Figure) -> None:
         Line2D([], [], marker="o", color=_ENDS["lower"], markersize=4, label="below it vanishes"),
         Line2D([], [], marker="o", color=_ENDS["upper"], markersize=4, label="above it explodes"),
         theme.patch_handle("#eadfb6", "stable window"),
-        Line2D([], [], ls="--", color=theme.INK, marker="D", mfc="none", markersize=3, label="predicted"),
+        Line2D([], [], ls="--", color=INK, marker="D", mfc="none", markersize=3, label="predicted"),
     ]
     figure.legend(
         handles=handles, loc="upper center", ncols=2 if figure.get_size_inches()[0] < 6 else 4,

@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import FAINT, REGIME_COLOURS
 from analysis.figures import theme
 from analysis.figures.grid import grid_columns, label_outer, panel_grid, panel_groups, titles
 from analysis.figures.plot import MOST_VECTORS, Drawing, Plot, panels_shown
@@ -58,13 +59,13 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 def _draw_panel(axes: Axes, rows: pl.DataFrame, *, crowded: bool) -> None:
     line = np.array([-9.0, 9.0])
-    axes.plot(line, -line, color=theme.FAINT, linewidth=1.0, zorder=1)
+    axes.plot(line, -line, color=FAINT, linewidth=1.0, zorder=1)
     for zero in (axes.axhline, axes.axvline):
-        zero(0, color=theme.FAINT, linewidth=0.5, linestyle=":", zorder=1)
+        zero(0, color=FAINT, linewidth=0.5, linestyle=":", zorder=1)
     shown = rows.with_columns(pl.col(*_FACTORS).clip(-_MOST, _MOST)).to_pandas()
     sns.scatterplot(
         shown, x="weights", y="derivative", hue="regime", hue_order=list(REGIMES), ax=axes,
-        palette=theme.REGIME_COLOURS, s=9, linewidth=0, alpha=0.75, legend=False, rasterized=crowded,
+        palette=REGIME_COLOURS, s=9, linewidth=0, alpha=0.75, legend=False, rasterized=crowded,
     )  # fmt: skip
 
 

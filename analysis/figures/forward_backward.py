@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import FAINT, REGIME_COLOURS, STABLE
 from analysis.figures import theme
 from analysis.figures.grid import grid_columns, label_outer, panel_grid, panel_groups, titles
 from analysis.figures.plot import MOST_VECTORS, Drawing, Plot, panels_shown
@@ -58,12 +59,12 @@ def _reach(values: np.ndarray) -> float:
 
 def _draw_panel(axes: Axes, rows: pl.DataFrame, limits: Limits, *, crowded: bool) -> None:
     for band in (axes.axhspan, axes.axvspan):
-        band(-limits.stable_decades, limits.stable_decades, color=theme.STABLE, alpha=0.7, zorder=0)
-    axes.plot([-99, 99], [-99, 99], color=theme.FAINT, linewidth=0.7, linestyle=":", zorder=1)
+        band(-limits.stable_decades, limits.stable_decades, color=STABLE, alpha=0.7, zorder=0)
+    axes.plot([-99, 99], [-99, 99], color=FAINT, linewidth=0.7, linestyle=":", zorder=1)
     shown = rows.with_columns(pl.col("forward_decades", "gradient_decades").clip(-_MOST, _MOST))
     sns.scatterplot(
         shown.to_pandas(), x="forward_decades", y="gradient_decades", hue="regime", hue_order=list(REGIMES),
-        palette=theme.REGIME_COLOURS, s=9, linewidth=0, alpha=0.75, legend=False, ax=axes,
+        palette=REGIME_COLOURS, s=9, linewidth=0, alpha=0.75, legend=False, ax=axes,
         rasterized=crowded,
     )  # fmt: skip
     lost = shown.filter(pl.col("outcome") == "diverged")

@@ -6,6 +6,7 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from analysis.colours import OUTCOME_COLOURS
 from analysis.figures import theme
 from analysis.figures.plot import Drawing, Plot
 from analysis.figures.settings import label
@@ -14,7 +15,7 @@ from analysis.words import percent
 from study.regimes import DEFAULT_LIMITS, Limits
 
 _TITLES = {"gradient": "for the gradient (|G|)", "outcome": "for the final loss"}
-_COLOURS = {"gradient": "#1c5a9c", "outcome": theme.OUTCOME_COLOURS["learned"]}
+_COLOURS = {"gradient": "#1c5a9c", "outcome": OUTCOME_COLOURS["learned"]}
 _MOST = 12
 
 

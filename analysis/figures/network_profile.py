@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import FAINT, INK, STABLE
 from analysis.figures import theme
 from analysis.figures.grid import whole_numbers
 from study.regimes import DEFAULT_LIMITS, Limits
@@ -45,16 +46,16 @@ def draw(data: pl.DataFrame, limits: Limits = DEFAULT_LIMITS) -> Figure:
     figure = Figure(figsize=(8.0, 3.2), layout="constrained")
     panels = figure.subplots(1, 2)
     stable = limits.stable_decades
-    panels[0].axhspan(-stable, stable, color=theme.STABLE, zorder=0)
+    panels[0].axhspan(-stable, stable, color=STABLE, zorder=0)
     for axes, (panel, label) in zip(panels, _PANELS.items(), strict=True):
-        axes.axhline(0, color=theme.FAINT, linewidth=0.6, zorder=1)
+        axes.axhline(0, color=FAINT, linewidth=0.6, zorder=1)
         _draw_lines(axes, data.filter(pl.col("panel") == panel), least=2 * stable)
         axes.set(xlabel="layer", ylabel=label)
         axes.xaxis.set_major_locator(whole_numbers())
     sns.despine(figure)
     seeds = data["line"].n_unique() - 1
     panels[0].legend(
-        handles=[theme.line_handle(theme.INK, f"median of {seeds}" if seeds > 1 else "one network")],
+        handles=[theme.line_handle(INK, f"median of {seeds}" if seeds > 1 else "one network")],
         loc="best",
     )
     return figure
@@ -71,12 +72,12 @@ def _draw_lines(axes: Axes, data: pl.DataFrame, *, least: float) -> None:
     mark = "o" if data["layer"].max() == 1 else None
     of_seeds = shown.filter(pl.col("line") != _MEDIAN).to_pandas()
     sns.lineplot(
-        of_seeds, x="layer", y="decades", units="line", estimator=None, ax=axes, color=theme.FAINT,
+        of_seeds, x="layer", y="decades", units="line", estimator=None, ax=axes, color=FAINT,
         linewidth=0.7, legend=False,
     )  # fmt: skip
     sns.lineplot(
         shown.filter(pl.col("line") == _MEDIAN).to_pandas(), x="layer", y="decades", estimator=None, ax=axes,
-        color=theme.INK, linewidth=2.0, marker=mark, legend=False,
+        color=INK, linewidth=2.0, marker=mark, legend=False,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from analysis.colours import OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_TINTS
 from analysis.figures import maps, theme
 from analysis.figures.grid import Grid, grid_columns, label_outer, panel_grid, panel_groups, titles
 from analysis.figures.plot import Drawing, Plot, panels_shown
@@ -63,7 +64,7 @@ def draw(drawing: Drawing) -> Figure:
 def _draw_regimes(axes: Axes, rows: pl.DataFrame, frame: maps.Extent, limits: Limits) -> None:
     x, y, g = maps.places(rows)
     codes = np.array([float(REGIMES.index(label)) for label in regime(g, limits)])
-    tints = ListedColormap([theme.REGIME_TINTS[name] for name in REGIMES])
+    tints = ListedColormap([REGIME_TINTS[name] for name in REGIMES])
     maps.show_image(
         axes, maps.nearest_cells(x, y, codes, frame), frame, cmap=tints, vmin=0, vmax=len(REGIMES) - 1
     )
@@ -84,9 +85,9 @@ def _draw_trials(axes: Axes, rows: pl.DataFrame, frame: maps.Extent) -> None:
         x, y = spread(chosen, frame)
         hollow = outcome == "stalled"
         sns.scatterplot(
-            x=x, y=y, ax=axes, marker=theme.OUTCOME_MARKERS[outcome], s=_SIZES[outcome], legend=False,
-            facecolor="none" if hollow else theme.OUTCOME_COLOURS[outcome],
-            edgecolor=theme.OUTCOME_COLOURS[outcome] if hollow else "white", linewidth=0.9 if hollow else 0.4,
+            x=x, y=y, ax=axes, marker=OUTCOME_MARKERS[outcome], s=_SIZES[outcome], legend=False,
+            facecolor="none" if hollow else OUTCOME_COLOURS[outcome],
+            edgecolor=OUTCOME_COLOURS[outcome] if hollow else "white", linewidth=0.9 if hollow else 0.4,
             rasterized=len(rows) > _MOST_VECTORS,
         )  # fmt: skip
 
@@ -99,7 +100,7 @@ def _draw_legend(grid: Grid, data: pl.DataFrame, *, narrow: bool) -> None:
         for name in OUTCOMES
         if name in n
     ]
-    tints = [theme.patch_handle(theme.REGIME_TINTS[name], f"{name} gradient") for name in REGIMES]
+    tints = [theme.patch_handle(REGIME_TINTS[name], f"{name} gradient") for name in REGIMES]
     for handles, at in ((marks, 1.0), (tints, 1 - (0.43 if narrow else 0.25) / grid.height)):
         legend = grid.figure.legend(
             handles=handles, loc="upper center", ncols=2 if narrow else 4, bbox_to_anchor=(0.5, at),

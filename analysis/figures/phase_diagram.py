@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, SymLogNorm
 from matplotlib.figure import Figure
 
+from analysis.colours import FAINT, INK, STABLE
 from analysis.figures import theme
 from analysis.tables import scan_results
 from study.critical import critical, has_fixed_points, log_chi
@@ -77,9 +78,7 @@ def draw(place: Place, data: pl.DataFrame, points: pl.DataFrame | None = None) -
     axes = figure.subplots()
     size = data["sigma_w"].n_unique()
     x, y, slope = (data[name].to_numpy().reshape(-1, size) for name in ("sigma_w", "sigma_b", "slope"))
-    colours = LinearSegmentedColormap.from_list(
-        "slope", ["#1c5a9c", "#8fbfe3", theme.STABLE, "#f3ab92", "#bf3237"]
-    )
+    colours = LinearSegmentedColormap.from_list("slope", ["#1c5a9c", "#8fbfe3", STABLE, "#f3ab92", "#bf3237"])
     largest, linear = _LIMITS
     norm = SymLogNorm(linear, linscale=0.6, vmin=-largest, vmax=largest)
     mesh = axes.pcolormesh(x, y, slope, cmap=colours, norm=norm, shading="gouraud", rasterized=True)
@@ -89,7 +88,7 @@ def draw(place: Place, data: pl.DataFrame, points: pl.DataFrame | None = None) -
     if points is not None and not points.is_empty():
         axes.scatter(
             points["sigma_w"], points["sigma_b"], c=points["slope"], cmap=colours, norm=norm, s=34,
-            edgecolor=theme.INK, linewidth=0.7, zorder=4,
+            edgecolor=INK, linewidth=0.7, zorder=4,
         )  # fmt: skip
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -111,7 +110,7 @@ def _draw_lines(axes: Axes, x: np.ndarray, y: np.ndarray, slope: np.ndarray) -> 
     for place, level in enumerate([0.0, *scales]):
         if not slope.min() < level < slope.max():
             continue
-        colour, width, style = (theme.FAINT, 0.9, "--") if level else (theme.INK, 2.0, "-")
+        colour, width, style = (FAINT, 0.9, "--") if level else (INK, 2.0, "-")
         line = axes.contour(x, y, slope, levels=[level], colors=[colour], linewidths=width, linestyles=style)
         name = f"ξ = {1 / abs(2 * level * np.log(10)):.0f}" if level else "χ = 1"
         _name(axes, np.asarray(line.get_paths()[0].vertices), name, height=_HEIGHTS[place], bold=not level)
@@ -124,7 +123,7 @@ def _name(axes: Axes, line: np.ndarray, name: str, *, height: float, bold: bool)
     x, y = line[np.argmin(np.abs(np.log(line[:, 1] / wanted)))]
     axes.text(
         x, y, name, fontsize="small" if bold else "x-small", ha="center", va="center", zorder=3,
-        color=theme.INK, weight="bold" if bold else "normal", clip_on=True,
+        color=INK, weight="bold" if bold else "normal", clip_on=True,
         bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "boxstyle": "round,pad=0.15"},
     )  # fmt: skip
 

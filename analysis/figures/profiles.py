@@ -9,6 +9,7 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from analysis.colours import FAINT, STABLE
 from analysis.figures import theme
 from analysis.figures.grid import (
     Grid,
@@ -99,8 +100,8 @@ def draw(drawing: Drawing, x_label: str = "layers before the last hidden layer")
     palette = dict(zip(names["group"], sns.color_palette("viridis_r", len(names) + 1)[1:], strict=True))
     reach = frame_height(data, limits)
     for axes, (_, rows) in zip(grid.panels, data.group_by("panel", maintain_order=True), strict=True):
-        axes.axhspan(-limits.stable_decades, limits.stable_decades, color=theme.STABLE, zorder=0)
-        axes.axhline(0, color=theme.FAINT, linewidth=0.6, zorder=1)
+        axes.axhspan(-limits.stable_decades, limits.stable_decades, color=STABLE, zorder=0)
+        axes.axhline(0, color=FAINT, linewidth=0.6, zorder=1)
         _draw_curves(axes, rows, palette, reach)
         axes.set(xlim=(int(data["back"].max()) + 0.5, -0.5), ylim=(-reach, reach), xlabel="", ylabel="")  # type: ignore[arg-type]
         axes.xaxis.set_major_locator(whole_numbers())

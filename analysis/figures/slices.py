@@ -7,6 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import REGIME_COLOURS, STABLE
 from analysis.figures import theme
 from analysis.figures.grid import grid_columns, panel_grid
 from analysis.figures.plot import Drawing, Plot
@@ -72,12 +73,12 @@ def draw(drawing: Drawing) -> Figure:
 
 
 def _draw_panel(axes: Axes, rows: pl.DataFrame, limits: Limits) -> None:
-    axes.axhspan(-limits.stable_decades, limits.stable_decades, color=theme.STABLE, zorder=0)
+    axes.axhspan(-limits.stable_decades, limits.stable_decades, color=STABLE, zorder=0)
     few = len(rows["ticks"][0]) >= rows["place"].n_unique()
     shift = 0.06 * ((rows["trial"].hash(1) % 1000).to_numpy() / 1000 - 0.5) * few
     x = rows["place"].to_numpy() + shift
     y = np.clip(rows["gradient_decades"].to_numpy(), -_MOST_DECADES, _MOST_DECADES)
-    colours = [theme.REGIME_COLOURS[name] for name in rows["regime"]]
+    colours = [REGIME_COLOURS[name] for name in rows["regime"]]
     axes.scatter(x, y, s=6, c=colours, alpha=0.55, linewidths=0, rasterized=True)
     lost = (rows["outcome"] == "diverged").fill_null(False).to_numpy()
     axes.scatter(x[lost], y[lost], s=14, marker="x", color="black", linewidths=0.8, rasterized=True)

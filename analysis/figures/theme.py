@@ -18,15 +18,8 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from analysis.colours import FAINT, INK, OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_COLOURS, STABLE
 from study.regimes import Limits
-
-INK, FAINT = "#26282b", "#8a8d91"
-STABLE = "#f8f4e6"
-REGIME_COLOURS = {"vanishing": "#2f6fb0", "stable": "#b9ab7d", "exploding": "#c23b3a"}
-EMPTY = "#d9dbdf"  # no trial near
-REGIME_TINTS = {"vanishing": "#cfe0f0", "stable": "#fdfbf3", "exploding": "#f6d5cd"}
-OUTCOME_COLOURS = {"learned": "#00755e", "stalled": "#7d8186", "diverged": "#000000", "failed": "#b0479f"}
-OUTCOME_MARKERS = {"learned": "o", "stalled": "o", "diverged": "X", "failed": "P"}
 
 _VANISHING_ARM = ("#08264a", "#1c5a9c", "#8fbfe3")
 _EXPLODING_ARM = ("#f3ab92", "#bf3237", "#5c0a1e")

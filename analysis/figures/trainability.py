@@ -7,6 +7,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.colours import OUTCOME_COLOURS, REGIME_COLOURS
 from analysis.figures import theme
 from analysis.figures.binned import draw_heat, edge_ticks, inward, log_bins
 from analysis.figures.grid import Grid, panel_grid
@@ -16,7 +17,7 @@ from study.regimes import DEFAULT_LIMITS, REGIMES, Limits
 
 _LEAST_RATES = 3
 _MOST_ROWS = 4
-_LEARNED = sns.light_palette(theme.OUTCOME_COLOURS["learned"], as_cmap=True)
+_LEARNED = sns.light_palette(OUTCOME_COLOURS["learned"], as_cmap=True)
 _DIVERGED = sns.light_palette("black", as_cmap=True)
 
 
@@ -82,9 +83,7 @@ def _draw_regimes(axes: Axes, rows: pl.DataFrame, bins: int) -> None:
     left = pl.Series([0.0] * len(totals))
     for name in REGIMES:
         share = (totals[name] / count).fill_nan(0.0)
-        axes.barh(
-            totals["row"] + 0.5, share, left=left, height=0.96, color=theme.REGIME_COLOURS[name], linewidth=0
-        )
+        axes.barh(totals["row"] + 0.5, share, left=left, height=0.96, color=REGIME_COLOURS[name], linewidth=0)
         left = left + share
     axes.set(xlim=(0, 1), ylim=(0, bins))
     axes.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
@@ -97,7 +96,7 @@ def _label(grid: Grid) -> None:
     figure.text(0.84, 0.07 / grid.height, "share of trials", ha="center", va="bottom")
     figure.text(0.06 / grid.width, 0.5, r"weight scale $\sigma_w$", rotation=90, ha="left", va="center")
     figure.legend(
-        handles=[theme.patch_handle(theme.REGIME_COLOURS[name], name) for name in REGIMES],
+        handles=[theme.patch_handle(REGIME_COLOURS[name], name) for name in REGIMES],
         loc="upper right", ncols=3, bbox_to_anchor=(1.0, 1.0), borderaxespad=0.25, columnspacing=1.0,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 from analysis.claims import CLAIMS, Claim, claims
 from analysis.claims.evidence import evidence
 from analysis.claims.questions import QUESTIONS
-from analysis.figures import FIGURES
+from analysis.figures.registry import FIGURES
 from study.regimes import DEFAULT_LIMITS
 from tests.analysis.conftest import row, trials
 from tests.analysis.worlds import CRITICAL, World, planted

@@ -12,17 +12,16 @@ import pytest
 from PIL import Image
 
 from analysis.figures import (
-    FIGURES,
-    Drawing,
     clipping,
     grid,
     maps,
     outcome_map,
     profiles,
     regime_map,
-    save,
     theme,
 )
+from analysis.figures.plot import Drawing, save
+from analysis.figures.registry import FIGURES
 from analysis.regions import wilson
 from study.regimes import Limits
 from tests.analysis.conftest import rich_rows, row, study_rows, trials

@@ -100,3 +100,9 @@ def test_optuna_stays_as_loud_as_it_was() -> None:
     before = optuna.logging.get_verbosity()
     importances(trials(study_rows(points=60)))
     assert optuna.logging.get_verbosity() == before
+
+
+def test_a_target_has_the_same_importances_beside_another_and_alone() -> None:
+    rows = study_rows(points=200)
+    alone = importances(trials([dict(entry, final_loss=None, outcome=None) for entry in rows]))
+    assert importances(trials(rows)).filter(target="gradient").equals(alone)

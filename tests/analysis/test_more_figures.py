@@ -11,8 +11,6 @@ import pytest
 
 from analysis.boundaries import boundaries, windows
 from analysis.figures import (
-    FIGURES,
-    Drawing,
     batch_size,
     clip_map,
     coordinates,
@@ -30,6 +28,8 @@ from analysis.figures import (
     theme,
     trainability,
 )
+from analysis.figures.plot import Drawing
+from analysis.figures.registry import FIGURES
 from analysis.figures.settings import scale
 from analysis.figures.theory_lines import theory_lines
 from analysis.importance import importances

@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from analysis import drawing
-from analysis.figures import FIGURES
+from analysis.figures import registry
+from analysis.figures.registry import FIGURES
 from analysis.report import NoResultsError, write_report
 from tests.analysis.conftest import Plant, plant_run, rich_rows, row, study_rows
 from tests.analysis.test_tables import damage, truncate
@@ -51,7 +51,7 @@ FEW = {name: FIGURES[name] for name in ("regime_map", "gradient_profiles", "outc
 @pytest.fixture
 def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four figures, drawn in this process: what else a report holds does not depend on the rest."""
-    monkeypatch.setattr(drawing, "FIGURES", FEW)
+    monkeypatch.setattr(registry, "FIGURES", FEW)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
 
 
@@ -68,7 +68,7 @@ def odd_report(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
     def text(name: str) -> str:
         run = plant_run(tmp_path_factory.mktemp("odd") / "planted", ODD[name])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(drawing, "FIGURES", FEW)
+            patch.setattr(registry, "FIGURES", FEW)
             return write_report(run, workers=1).read_text(encoding="utf-8")
 
     return text

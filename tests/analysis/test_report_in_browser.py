@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.figures import FIGURES
+from analysis.figures.registry import FIGURES
 from analysis.report import write_report
 from tests.analysis.conftest import plant_run, rich_rows
 
