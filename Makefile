@@ -51,6 +51,7 @@ bench: $(VENV)/.installed-dev
 	PYTHONPATH=. $(BIN)/python -m tests.bench.theory
 	PYTHONPATH=. $(BIN)/python tests/bench/search.py
 	PYTHONPATH=. $(BIN)/python -m tests.bench.runs $(CASES)
+	PYTHONPATH=. $(BIN)/python -m tests.bench.costs
 
 # The README's pictures, from runs of the presets quickstart and phase:
 # make gallery RUN=runs/NAME PHASE=runs/NAME

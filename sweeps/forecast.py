@@ -5,34 +5,38 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import heapreplace
 
 import torch
+from threadpoolctl import threadpool_limits
 
+from study.experiment import results
 from study.memory import pack_memory
+from study.trial import Trial
+from sweeps.costs import pack_cost
 from sweeps.learning import batch_points
 from sweeps.machine import RAY_BYTES, WORKER_BYTES, Node
-from sweeps.packing import capacity, cost, packs, planned_trials
+from sweeps.packing import capacity, packs, planned_trials
 from sweeps.samplers import is_learning
 from sweeps.spec import Sweep
 
-# Measured over packs of 64 to 256 trials: the engine's share of the bare products' rate, and what a run
-# takes beside its packs.
-_ENGINE_SHARE = 0.5
-_START_SECONDS = 12.0
+_START_SECONDS = 14.0  # of a run beside its packs, measured: Ray starts, workers import, Ray stops
+_TRIAL = Trial(depth=6, steps=10, activation="tanh", learning_rate=0.01)  # of the pack that is timed here
 
 
 def forecast(sweep: Sweep, nodes: Sequence[Node]) -> str:
-    """Rows, packs, memory and time as lines of text; the time is calibrated on this machine in 0.3 s."""
+    """Rows, packs, memory and time as lines of text.
+
+    The time is that of a machine which does nothing else, from what a small pack takes on this one.
+    """
     schedule = sweep.schedule
     workers, room = capacity(schedule, nodes)
     learns = is_learning(sweep.search.sampler)
     planned = planned_trials(_as_random(sweep) if learns else sweep)
     cut = packs(planned, schedule, workers, room)
     largest = max(pack_memory([entry.trial for entry in pack]) for pack in cut)
-    work = sum(cost(entry.trial) for entry in planned)
-    seconds = _START_SECONDS + work / (
-        _products_per_second() * _ENGINE_SHARE * workers * schedule.cpus_per_pack
-    )
+    work = [pack_cost([entry.trial for entry in pack]) for pack in cut]
+    seconds = _START_SECONDS + _makespan(work, workers) * _slowness()
     memory = len(nodes) * RAY_BYTES + workers * (WORKER_BYTES + largest)
     sizes = sorted(len(pack) for pack in cut)
     if learns:
@@ -59,18 +63,33 @@ def _as_random(sweep: Sweep) -> Sweep:
     return replace(sweep, search=sweep.search.model_copy(update={"sampler": "random"}))
 
 
-def _products_per_second() -> float:
-    """Multiplications per second of one thread in the products that training is made of."""
-    threads = torch.get_num_threads()
+def _makespan(work: Sequence[float], workers: int) -> float:
+    """When the last pack ends, each given to the worker that is free first."""
+    ends = [0.0] * workers
+    for seconds in work:
+        heapreplace(ends, ends[0] + seconds)
+    return max(ends)
+
+
+def _slowness() -> float:
+    """Seconds of one thread here for a second of `sweeps.costs`: the least over half a second of packs."""
+    pack = [replace(_TRIAL, seed=seed) for seed in range(16)]
+    threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
     torch.set_num_threads(1)
-    x, w = torch.ones(64, 64, 64), torch.ones(64, 64, 64)
-    torch.bmm(x, w)
-    started, count = time.perf_counter(), 0
-    while time.perf_counter() - started < 0.3:
-        torch.bmm(x, w)
-        count += 1
+    torch.set_grad_enabled(False)
+    with threadpool_limits(1):
+        results(pack)  # loads the data
+        taken = [_seconds_of(pack) for _ in range(9)]
     torch.set_num_threads(threads)
-    return count * 64**4 / (time.perf_counter() - started)
+    torch.set_grad_enabled(grad)
+    return min(taken) / pack_cost(pack)
+
+
+def _seconds_of(pack: Sequence[Trial]) -> float:
+    """CPU seconds: what else the machine does now is not what it does then."""
+    started = time.process_time()
+    results(pack)
+    return time.process_time() - started
 
 
 def _duration(seconds: float) -> str:

@@ -26,9 +26,10 @@ import pyarrow.parquet as pq
 from study.own_data import is_file_name
 from study.records import COLUMNS, SCHEMA_VERSION
 from study.trial import Trial
+from sweeps.costs import cost
 from sweeps.errors import UserError
 from sweeps.lease import Lease
-from sweeps.packing import Planned, cost, pack_name, trial_of_row
+from sweeps.packing import Planned, pack_name, trial_of_row
 from sweeps.states import Journal, Piece, journal_bytes, read_journal
 from sweeps.storage import (
     Place,
@@ -314,7 +315,7 @@ class Ledger:
         return trial_of_row(row | {"task": task})
 
     def pending_cost(self) -> float:
-        """Predicted cost of the packs without a result, as `sweeps.packing.cost` counts."""
+        """Predicted cost of the packs without a result, as `sweeps.costs.cost` counts."""
         pending = pl.col("pack").is_in(self.pending_packs())
         rows = self.plan().filter(pending).collect().iter_rows(named=True)
         return sum(cost(self._trial(row)) for row in rows)

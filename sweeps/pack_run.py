@@ -8,8 +8,8 @@ import torch
 
 from study.experiment import Experiment, Row
 from study.regimes import Limits
+from sweeps.costs import cost
 from sweeps.ledger import Ledger
-from sweeps.packing import cost
 from sweeps.states import Journal, Piece
 
 _CHUNK_SECONDS = 0.5  # of work between two looks at the clock and the driver's orders

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from study.activations import ACTIVATIONS
-from study.cells import CELLS
 from study.memory import pack_memory
 from study.randomness import trial_seeds
-from study.tasks import task_named
-from study.trial import PARAMETERS, RECURRENT, Trial, trial_of
+from study.trial import PARAMETERS, Trial, trial_of
+from sweeps.costs import cost
 from sweeps.errors import UserError
 from sweeps.machine import Node, memory_of_pack
 
@@ -40,6 +38,7 @@ _ON_CPU = _Sizes(packs_per_worker=32, tiny=4, small=16, largest=256)
 _ON_GPU = _Sizes(packs_per_worker=8, tiny=64, small=256, largest=8192)
 _BLOCK = 4096  # points that are proposed at a time
 _LONG = 3.0  # shares of a worker's packs that one pack may cost before it is cut at `tiny` trials
+_REST = 0.1  # share of a worker's packs that is too little for a pack of its own
 
 
 @dataclass(frozen=True)
@@ -127,19 +126,6 @@ def trials_of_points(
             yield Planned(number + offset, part.name, point + place, draw, repetition, trial)
 
 
-def cost(trial: Trial) -> float:
-    """Multiplications of a trial's training and profile, the unit of packing."""
-    task = task_named(trial.task)
-    if trial.family in RECURRENT:
-        gates = CELLS[trial.family](ACTIVATIONS[trial.activation]).gates
-        hidden = gates * trial.depth * (task.features + trial.width)
-    else:
-        hidden = task.features + (trial.depth - 1) * trial.width
-    weights = trial.width * (hidden + task.outputs)
-    profile_steps = 4.0  # float64, and as much measuring as multiplying
-    return 3.0 * trial.batch_size * weights * (trial.steps + profile_steps)
-
-
 def _slots(schedule: Schedule, cpus: int, gpus: int) -> int:
     """Packs that a machine holds at a time."""
     bounds = [cpus // schedule.cpus_per_pack]
@@ -193,17 +179,21 @@ def _on_cpus(trials: int, workers: int) -> _Sizes:
 
 
 def _cut_by_cost(group: Sequence[Planned], share: float, sizes: _Sizes) -> Iterator[list[Planned]]:
+    """Packs of about a share each; a few cheap trials left at the end join the pack before them."""
     pack: list[Planned] = []
+    full: list[Planned] = []
     spent = 0.0
     for entry in group:
         enough = sizes.tiny if spent >= _LONG * share else sizes.small
         if (spent >= share and len(pack) >= enough) or len(pack) == sizes.largest:
-            yield pack
-            pack, spent = [], 0.0
+            if full:
+                yield full
+            full, pack, spent = pack, [], 0.0
         pack.append(entry)
         spent += cost(entry.trial)
-    if pack:
-        yield pack
+    if len(pack) < sizes.tiny and spent < _REST * share and len(full) + len(pack) <= sizes.largest:
+        full, pack = full + pack, []
+    yield from filter(None, (full, pack))
 
 
 def _fitting(pack: list[Planned], memory: float) -> Iterator[list[Planned]]:

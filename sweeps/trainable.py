@@ -15,9 +15,9 @@ from ray import tune
 from threadpoolctl import threadpool_limits
 
 from study.regimes import Limits, regime
+from sweeps.costs import cost
 from sweeps.ledger import Ledger
 from sweeps.pack_run import PackRun
-from sweeps.packing import cost
 from sweeps.storage import Remote, place_of
 
 _REPORT_SECONDS = 5.0  # between two reports of a pack's progress; one costs the driver 3 ms

@@ -52,6 +52,7 @@ EXCEPTIONS = {
     "sweeps/submit.py": {"ray"},
     "sweeps/jobs/__init__.py": {"jinja2"},
     "sweeps/trainable.py": {"ray", "threadpoolctl"},
+    "sweeps/forecast.py": {"threadpoolctl"},
     "sweeps/cli.py": {"analysis"},
     "analysis/importance.py": {"optuna"},
     "analysis/report.py": {"threadpoolctl"},
