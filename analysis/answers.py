@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 
+from analysis.areas import region_table
 from analysis.boundaries import boundaries_of_cells, score_of_cells
 from analysis.claims import Claim
 from analysis.figures.settings import MOST_SETTINGS, named
-from analysis.words import number, percent, span
-from study.regimes import Limits
+from analysis.words import number, percent, span, word
+from study.regimes import REGIMES, Limits
 
 VERDICTS = ("supported", "refuted", "depends", "not tested")
 
@@ -22,7 +23,7 @@ def answer_rows(claims: Sequence[Claim]) -> list[dict[str, Any]]:
         {
             "id": claim.id, "question": claim.question, "verdict": claim.verdict,
             "depends_on": claim.depends_on, "answer": claim.answer, "to_run": claim.to_run,
-            "effect": _effect(claim), "n": claim.n, "figure": claim.figure,
+            "effect": _effect(claim), "n": claim.n, "figure": claim.figure, "rule": claim.rule,
         }
         for claim in claims
     ]  # fmt: skip
@@ -78,7 +79,7 @@ def _digits(value: float | None) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{100 * share:+.0f}\u00a0%".replace("-", "−")
+    return f"{_points(round(100 * share))}\u00a0%"
 
 
 def score_rows(cells: pl.LazyFrame, limits: Limits) -> list[dict[str, Any]]:
@@ -95,3 +96,60 @@ def score_rows(cells: pl.LazyFrame, limits: Limits) -> list[dict[str, Any]]:
         }
         for row in rows
     ]  # fmt: skip
+
+
+def area_rows(cells: pl.LazyFrame) -> dict[str, Any]:
+    """`rows` of the stable area in (log10 depth, log10 σ_w), and how many settings are left out."""
+    found = region_table(cells)
+    columns = found.columns[: found.columns.index("cells")]
+    known = found.filter(pl.col("area").is_not_null())
+    rows = named(known, columns).iter_rows(named=True)
+    return {
+        "rows": [
+            {
+                "heading": row["heading"], "subheading": row["subheading"], "cells": row["cells"],
+                "area": number(row["area"]), "covered": number(row["covered"]),
+                "interval": f"{number(row['area_low'])} – {number(row['area_high'])}",
+                "share": percent(row["area"] / row["covered"]),
+            }
+            for row in rows
+        ],
+        "unlisted": max(0, len(known) - MOST_SETTINGS),
+    }  # fmt: skip
+
+
+CHANGES = (*REGIMES, "learned", "diverged")
+
+
+def mitigation_rows(found: pl.DataFrame) -> list[dict[str, Any]]:
+    """One row per mitigation of `analysis.mitigations`: what it changes of the shares, in points."""
+    by = ["part", "remedy", "setting", "against"]
+    return [
+        {
+            "part": part, "against": word(remedy, None if against == "off" else against),
+            "setting": word(remedy, _clip(setting) if remedy.startswith("clip") else setting),
+            "cells": int(rows["cells"].max()),  # type: ignore[arg-type]
+            "changes": [_change(rows.filter(pl.col("what") == what)) for what in CHANGES],
+        }
+        for (part, remedy, setting, against), rows in found.group_by(by, maintain_order=True)
+    ]  # fmt: skip
+
+
+def _clip(setting: object) -> float:
+    return float(str(setting))
+
+
+def _change(row: pl.DataFrame) -> dict[str, Any] | None:
+    """The difference of a share with its interval, and whether it is one."""
+    if row.is_empty():
+        return None
+    value, low, high = (round(100 * row[name][0]) for name in ("difference", "low", "high"))
+    return {
+        "text": _points(value),
+        "interval": f"{_points(low)} to {_points(high)}",
+        "is_clear": row["low"][0] > 0 or row["high"][0] < 0,
+    }
+
+
+def _points(value: int) -> str:
+    return f"{value:+d}".replace("-", "−") if value else "0"

@@ -13,8 +13,18 @@ from typing import Any
 import polars as pl
 
 from analysis import panels, regions, summary, tables, words
-from analysis.answers import answer_rows, boundary_rows, score_rows, verdict_counts
-from analysis.claims import claims
+from analysis.answers import (
+    CHANGES,
+    answer_rows,
+    area_rows,
+    boundary_rows,
+    mitigation_rows,
+    score_rows,
+    verdict_counts,
+)
+from analysis.claims import claims_of
+from analysis.claims.evidence import evidence
+from analysis.mitigations import mitigations
 from analysis.tables import NoResultsError, Unreadable
 from study.regimes import Limits
 
@@ -78,7 +88,8 @@ def _chosen(results: pl.LazyFrame, size: int) -> pl.LazyFrame:
 def context(ledger: Ledger) -> dict[str, Any]:
     """Every value that the template names, figures and explorer aside."""
     environment = _environment(ledger.run)
-    answers = claims(ledger.whole, ledger.limits)
+    found = evidence(ledger.whole, ledger.limits)
+    answers = claims_of(found)
     return {
         "run": ledger.run.resolve().name,
         "question": str(ledger.sweep.get("question") or _DEFAULT_QUESTION),
@@ -86,6 +97,10 @@ def context(ledger: Ledger) -> dict[str, Any]:
         "answers": answer_rows(answers),
         "verdicts": verdict_counts(answers),
         "boundaries": boundary_rows(ledger.cells),
+        "areas": area_rows(ledger.cells),
+        "mitigations": mitigation_rows(mitigations(found.cells)),
+        "changes": CHANGES,
+        "parts": ledger.cells.select(pl.col("part").n_unique()).collect().item(),
         "scores": score_rows(ledger.cells, ledger.limits),
         "limits": ledger.limits,
         "shares": _shares(ledger),

@@ -6,10 +6,13 @@ and numbers with a handful of values. What varies beyond that is pooled, and the
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import polars as pl
 
 from analysis.words import word
-from study.trial import PARAMETERS
+from study.trial import DEFAULTS, PARAMETERS
 
 MAX_PANELS = 24
 _MAX_NUMBERS = 4  # distinct values up to which a number makes panels
@@ -50,21 +53,54 @@ def pooled_columns(trials: pl.LazyFrame, *, training: bool = False) -> list[str]
 
 
 def panel_keys(trials: pl.LazyFrame, columns: list[str]) -> pl.DataFrame:
-    """One row per panel, in order: `panel` (0, 1, …), the columns, `heading`, `subheading`, `group`.
+    """One row per panel, in order: `panel` (0, 1, …), the columns, `heading`, `subheading`, `panels` (all).
 
-    The heading is the activation, the subheading whatever else varies; `group` counts the headings.
+    The heading is the activation, the subheading what else tells the setting; the largest part comes first.
     """
     shown = list(dict.fromkeys(["activation", *columns]))
-    keys = trials.select(shown).unique().collect().rows(named=True)
-    keys.sort(key=lambda key: [_place(name, key[name]) for name in columns or shown])
-    rest = [name for name in columns if name != "activation"]
+    counted = trials.group_by(shown).len().collect()
+    keys = counted.drop("len").rows(named=True)
+    sizes = _part_sizes(counted)
+    keys.sort(key=lambda key: (-sizes.get(key.get("part"), 0), [_place(n, key[n]) for n in columns or shown]))
+    rest = telling(keys, [name for name in columns if name != "activation"])
     headings = [word("activation", key["activation"]) for key in keys]
     return pl.DataFrame(keys, schema={name: trials.collect_schema()[name] for name in shown}).with_columns(
         panel=pl.int_range(len(keys), dtype=pl.Int64),
         heading=pl.Series(headings, dtype=pl.String),
-        subheading=pl.Series([" · ".join(word(n, key[n]) for n in rest) for key in keys], dtype=pl.String),
+        subheading=pl.Series(
+            [" · ".join(word(n, key[n]) for n in names) for key, names in zip(keys, rest, strict=True)],
+            dtype=pl.String,
+        ),
         panels=pl.lit(len(keys), pl.Int64),
     )
+
+
+def _part_sizes(counted: pl.DataFrame) -> dict[object, int]:
+    if "part" not in counted.columns:
+        return {}
+    return dict(counted.group_by("part").agg(pl.col("len").sum()).iter_rows())
+
+
+def telling(keys: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[str]]:
+    """The names that each setting is called by: what its part varies, and where its part is unlike most."""
+    values: dict[str, dict[object, set]] = {name: {} for name in names}
+    for key in keys:
+        for name in names:
+            values[name].setdefault(key.get("part"), set()).add(key[name])
+    usual = {name: _usual(name, parts.values()) for name, parts in values.items()}
+
+    def tells(name: str, key: Mapping[str, Any]) -> bool:
+        if name == "part" or "part" not in key:
+            return True
+        return len(values[name][key["part"]]) > 1 or key[name] != usual[name]
+
+    return [[name for name in names if tells(name, key)] for key in keys]
+
+
+def _usual(name: str, parts: Iterable[set]) -> object:
+    """The value that most parts have that have one alone, the default where as many have another."""
+    alone = [value for values in parts if len(values) == 1 for value in values]
+    return max(alone, key=lambda value: (alone.count(value), value == DEFAULTS.get(name)), default=None)
 
 
 def _place(name: str, value: object) -> tuple:

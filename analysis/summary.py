@@ -17,19 +17,23 @@ _VERBS = {"vanishing": "vanish", "exploding": "explode"}
 def sentences(cells: pl.LazyFrame, trials: pl.LazyFrame) -> list[str]:
     """About three sentences: where gradients are stable, what norms and skips change, what training did.
 
-    Of a study in parts they speak of its largest part.
+    Of a study in parts each speaks of one, the part that has most to say of it, and names it.
     """
-    parts = cells.group_by("part").len().sort(-pl.col("len").cast(pl.Int64), "part").collect()
     measured = cells.filter(pl.col("regime").is_not_null())
-    name = parts["part"][0] if len(parts) else ""
-    of_part = pl.col("part") == name
-    found = [
-        stable_sentence(measured.filter(of_part)),
-        kinds_sentence(measured.filter(of_part)),
-        training_sentence(trials.filter(of_part)),
-    ]
-    prefix = f"Part {name} (of {len(parts)}): " if len(parts) > 1 else ""
-    return [prefix + sentence for sentence in found if sentence]
+    plain = (pl.col("norm") == "none") & (pl.col("skip") == "none")
+    found = []
+    for write, rows, size in (
+        (stable_sentence, measured, plain.sum()),
+        (kinds_sentence, measured, pl.len()),
+        (training_sentence, trials, pl.col("outcome").is_not_null().sum()),
+    ):
+        sizes = rows.group_by("part").agg(size=size).sort(-pl.col("size").cast(pl.Int64), "part")
+        parts = sizes.collect()["part"]
+        said = ((part, write(rows.filter(pl.col("part") == part))) for part in parts)
+        part, sentence = next(((part, text) for part, text in said if text), ("", ""))
+        prefix = f"Part {part} (of {len(parts)}): " if len(parts) > 1 else ""
+        found.append(prefix + sentence if sentence else "")
+    return [sentence for sentence in found if sentence]
 
 
 def _baseline(cells: pl.LazyFrame) -> tuple[str, str] | None:

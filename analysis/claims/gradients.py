@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,6 +24,7 @@ from analysis.claims.evidence import LARGE, SMALL, USUAL, Evidence
 from analysis.claims.rules import GUARANTEED, MATTERS, above, below, found
 from analysis.crossing import crossing
 from analysis.effects import Effect, difference, matched, median, share
+from analysis.words import word
 
 STRATA = ("part", "init", "width", "octave", "scale")
 _RUN = "gradatlas run claims (part {part})"
@@ -48,20 +50,14 @@ def chain_rule(evidence: Evidence, number: str, *, single: bool) -> Claim:
     claim = told(number, rule, found(rule, effect, {}), unit=DECADES, figure="factors", lead="", to_run=run)
     factors = rows.group_by("activation").agg(pl.col("weights", "derivatives").median()).sort("activation")
     listed = "; ".join(
-        f"{name}: weights {weights:+.2f}, φ′ {slope:+.2f}".replace("-", "−")
+        f"{word('activation', name)}: weights {weights:+.2f}, φ′ {slope:+.2f}".replace("-", "−")
         for name, weights, slope in factors.iter_rows()
     )
     text = (
         f"In each of {len(rows):,} networks the factors of weights and φ′ give every step of the gradient, "
         f"to {worst.max():.0e} decades. Median factor of a step, in decades: {listed}."
     ).replace("e-", "e−")
-    return _replaced(claim, answer=text)
-
-
-def _replaced(claim: Claim, **values: str) -> Claim:
-    from dataclasses import replace
-
-    return replace(claim, **values)  # type: ignore[arg-type]
+    return replace(claim, answer=text)
 
 
 def small_weights_relu(evidence: Evidence, number: str) -> Claim:
@@ -130,7 +126,7 @@ def sigmoid_needs_big_weights(evidence: Evidence, number: str) -> Claim:
         for word, line in (("tanh's", lines["tanh"]), ("ReLU's", lines["relu"]))
         if line is not None
     ]
-    return _replaced(claim, answer=f"{claim.answer} {' and '.join(others)}." if others else claim.answer)
+    return replace(claim, answer=f"{claim.answer} {' and '.join(others)}." if others else claim.answer)
 
 
 def _critical(cells: pl.DataFrame) -> Effect | None:

@@ -45,9 +45,9 @@ def above(limit: float, *, matters: float = 0.0, noun: str = "the effect") -> Ru
             return "supported"
         return "refuted" if effect.high < limit + matters or effect.high <= limit else "not tested"
 
-    least = f" and it is at least {limit + matters:g}" if matters else ""
-    words = f"supported if the whole interval of {noun} lies above {limit:g}{least}"
-    return Rule(f"{words}; refuted if it lies below {limit + matters:g}", judge)
+    least = f" and it is at least {_written(limit + matters)}" if matters else ""
+    words = f"supported if the whole interval of {noun} lies above {_written(limit)}{least}"
+    return Rule(f"{words}; refuted if it lies below {_written(limit + matters)}", judge)
 
 
 def below(limit: float, *, matters: float = 0.0, noun: str = "the effect") -> Rule:
@@ -58,9 +58,13 @@ def below(limit: float, *, matters: float = 0.0, noun: str = "the effect") -> Ru
             return "supported"
         return "refuted" if effect.low > limit - matters or effect.low >= limit else "not tested"
 
-    least = f" and it is at most {limit - matters:g}" if matters else ""
-    words = f"supported if the whole interval of {noun} lies below {limit:g}{least}"
-    return Rule(f"{words}; refuted if it lies above {limit - matters:g}", judge)
+    least = f" and it is at most {_written(limit - matters)}" if matters else ""
+    words = f"supported if the whole interval of {noun} lies below {_written(limit)}{least}"
+    return Rule(f"{words}; refuted if it lies above {_written(limit - matters)}", judge)
+
+
+def _written(limit: float) -> str:
+    return f"{limit:g}".replace("-", "−")
 
 
 def found(

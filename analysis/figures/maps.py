@@ -39,8 +39,10 @@ class Extent:
 
 
 def mappable(trials: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows that have a place on logarithmic axes."""
-    return trials.filter(pl.col("sigma_w") > 0, pl.col("sigma_w").is_finite(), pl.col("depth") > 0)
+    """The rows with a place on logarithmic axes, of the parts that sweep the weight scale if any does."""
+    gains = pl.col("weight_gain").n_unique().over("part")
+    placed = trials.filter(pl.col("sigma_w") > 0, pl.col("sigma_w").is_finite(), pl.col("depth") > 0)
+    return placed.filter((gains > 1) | (gains.max() == 1))
 
 
 def extent(table: pl.DataFrame) -> Extent:

@@ -15,7 +15,7 @@ from analysis.panels import MAX_PANELS
 from study.regimes import Limits
 
 MOST_VECTORS = 400  # marks of a figure; more are drawn as an image, which keeps the file small
-_DPI = {".png": 160, ".svg": 120}  # of images, and of the parts of a vector file that are images
+_DPI = {".png": 160, ".svg": 100}  # of images, and of the parts of a vector file that are images
 
 
 @dataclass(frozen=True)

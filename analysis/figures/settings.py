@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from analysis.panels import telling
 from analysis.words import number, word
 from study.trial import PARAMETERS
 
@@ -22,10 +23,11 @@ def named(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     The first MOST_SETTINGS settings are kept.
     """
     keys = frame.select(columns).unique(maintain_order=True)
-    rest = [name for name in columns if name != "activation" and keys[name].n_unique() > 1]
+    varying = [name for name in columns if name != "activation" and keys[name].n_unique() > 1]
+    rows = keys.rows(named=True)
     names = [
         (word("activation", row["activation"]), " · ".join(word(name, row[name]) for name in rest))
-        for row in keys.iter_rows(named=True)
+        for row, rest in zip(rows, telling(rows, varying), strict=True)
     ]
     schema = {"heading": pl.String, "subheading": pl.String}
     titled = pl.concat([keys, pl.DataFrame(names, schema=schema, orient="row")], how="horizontal")

@@ -65,3 +65,32 @@ def test_one_setting_is_one_panel(training: bool) -> None:
 def test_a_setting_that_an_old_file_did_not_record_is_kept_apart_and_shown() -> None:
     shown = panels.with_panels(trials([row(0, norm_position=None), row(1, norm_position="before")])).collect()
     assert set(shown["subheading"]) == {"norm position not recorded", "norm before φ"}
+
+
+def test_a_setting_is_called_by_what_its_part_varies_and_by_what_most_parts_do_not_have() -> None:
+    frame = trials(
+        [
+            *(row(n, part="depths", activation="tanh", batch_size=32) for n in range(5)),
+            *(row(9 + n, part="norms", batch_size=32, norm=norm) for n, norm in enumerate(("none", "batch"))),
+            row(20, part="single", width=1, batch_size=32),
+            row(21, part="batches", batch_size=8, norm="batch"),
+            row(22, part="batches", batch_size=16, norm="batch"),
+        ]
+    )
+    found = panels.panel_keys(frame, panels.panel_columns(frame))
+    assert found["subheading"].to_list() == [
+        "depths",
+        "batches · batch norm · batch size 8",
+        "batches · batch norm · batch size 16",
+        "norms · no norm",
+        "norms · batch norm",
+        "single · width 1",
+    ]
+
+
+def test_without_parts_a_setting_is_called_by_everything_that_varies() -> None:
+    frame = trials([row(0, norm="none"), row(1, norm="batch")])
+    assert panels.panel_keys(frame, panels.panel_columns(frame))["subheading"].to_list() == [
+        "no norm",
+        "batch norm",
+    ]

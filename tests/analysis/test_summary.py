@@ -61,6 +61,26 @@ def test_a_study_in_parts_speaks_of_its_largest_and_says_so() -> None:
     assert "of 240 diverged" in found[2]
 
 
+def test_each_sentence_speaks_of_the_part_that_has_most_to_say_of_it() -> None:
+    kinds = [planted | {"part": "kinds", "outcome": None} for planted in study_rows(points=400)]
+    plain = [
+        planted | {"part": "plain", "outcome": None, "norm": "none", "trial": 9000 + n, "point": 9000 + n}
+        for n, planted in enumerate(
+            planted for planted in study_rows(points=700) if planted["norm"] == "none"
+        )
+    ]
+    training = [
+        planted | {"part": "training", "norm": "none", "trial": 5000 + n, "point": 5000 + n}
+        for n, planted in enumerate(study_rows(points=100))
+    ]
+    found = _sentences(kinds + plain + training)
+    assert [sentence.split(":")[0] for sentence in found] == [
+        "Part plain (of 3)",
+        "Part kinds (of 3)",
+        "Part training (of 3)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("found", "text"),
     [
