@@ -124,14 +124,18 @@ def run(
         if not json_lines:
             where = f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else "")
             OUT.print(f"{sweep.trials} trials on {where}, into {folder}", markup=False)
-        execute(
-            ledger,
-            sweep,
-            used,
-            report=_reporter(no_report, json_lines),
-            json_lines=json_lines,
-            in_cluster=bool(address),
-        )
+        try:
+            execute(
+                ledger,
+                sweep,
+                nodes,
+                report=_reporter(no_report, json_lines),
+                json_lines=json_lines,
+                in_cluster=bool(address),
+            )
+        except UserError:
+            life.remove_unbegun(ledger)
+            raise
 
 
 @contextmanager
@@ -175,11 +179,10 @@ def resume(
             OUT.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
         return
     with _machines(sweep, cpus, address) as nodes:
-        used = sum(node.cpus for node in nodes)
         execute(
             ledger,
             sweep,
-            used,
+            nodes,
             report=_reporter(no_report, json_lines),
             json_lines=json_lines,
             take_over=take_over,
@@ -194,19 +197,26 @@ def extend(
     cpus: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
     no_report: NoReport = False,
     json_lines: JsonOutput = False,
+    take_over: TakeOver = False,
+    address: Address = None,
 ) -> None:
     """Add points to a run, finished or not, and run what has no result; what is there stays."""
     from sweeps import runs as life
     from sweeps.ledger import Ledger
 
     ledger = Ledger.opened(run)
-    with ledger.locked():
-        used = life.usable_cpus(life.sweep_of(ledger), cpus)
-        sweep = life.extend_run(ledger, points)
-        life.complete_plan(ledger, sweep, used)
-    if not json_lines:
-        OUT.print(f"{run}: {sweep.trials} trials now, {points} points more in every part", markup=False)
-    execute(ledger, sweep, used, report=_reporter(no_report, json_lines), json_lines=json_lines)
+    sweep = life.sweep_of(ledger)
+    with _machines(sweep, cpus, address) as nodes:
+        execute(
+            ledger,
+            sweep,
+            nodes,
+            more_points=points,
+            report=_reporter(no_report, json_lines),
+            json_lines=json_lines,
+            take_over=take_over,
+            in_cluster=address is not None,
+        )
 
 
 def _reporter(no_report: bool, json_lines: bool) -> Callable[[Place], None] | None:

@@ -35,7 +35,7 @@ import study
 import sweeps
 from sweeps.errors import UserError
 from sweeps.ledger import Ledger
-from sweeps.machine import Node, gpu_count, gpu_memory_bytes, memory_bytes
+from sweeps.machine import Node, gpu_count, gpu_memory_bytes, memory_bytes, memory_of_pack
 from sweeps.storage import place_of
 
 _OBJECT_STORE = 100 * 2**20  # bytes; nothing travels through it, Ray would take 30 % of the memory
@@ -134,6 +134,14 @@ def nodes() -> list[Node]:
         Node(int(node["Resources"]["CPU"]), int(node["Resources"].get("GPU", 0)), memory, gpu_memory)
         for node, (memory, gpu_memory) in zip(found, seen, strict=True)
     ]
+
+
+def memory_of_worker(gpus: float, cpus: int) -> float:
+    """Bytes that a pack may take with the worker that asks, which has so many GPUs and CPUs of its node."""
+    name = ray.get_runtime_context().get_node_id()
+    node_cpus = next(int(node["Resources"]["CPU"]) for node in ray.nodes() if node["NodeID"] == name)
+    here = Node(node_cpus, int(gpus > 0), *_memory())
+    return memory_of_pack(here, max(1, node_cpus // cpus), gpus_per_pack=gpus)
 
 
 def _memory() -> tuple[int, int]:

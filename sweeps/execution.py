@@ -11,9 +11,10 @@ from sweeps.errors import FAILURE, INTERRUPTED, PREEMPTED
 from sweeps.options import ERR, OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sweeps.ledger import Ledger
+    from sweeps.machine import Node
     from sweeps.runs import State
     from sweeps.spec import Sweep
     from sweeps.storage import Place
@@ -29,18 +30,28 @@ def print_event(event: str, **values: Any) -> None:
 def execute(
     ledger: Ledger,
     sweep: Sweep,
-    cpus: int,
+    nodes: Sequence[Node],
     *,
     report: Callable[[Place], None] | None,
     json_lines: bool,
+    more_points: int = 0,
     take_over: bool = False,
     in_cluster: bool = False,
 ) -> None:
-    """Runs what is pending, says how it ended; `report` writes the report of a run's folder."""
+    """Runs what is pending, and points more in every part; says how it ended.
+
+    `report` writes the report of a run's folder.
+    """
     from sweeps import runs as life
 
+    cpus = sum(node.cpus for node in nodes)
     with ledger.locked(take_over=take_over):
-        life.complete_plan(ledger, sweep, cpus)
+        if more_points:
+            sweep = life.extend_run(ledger, more_points)
+        life.complete_plan(ledger, sweep, nodes)
+        if more_points and not json_lines:
+            more = f"{sweep.trials} trials now, {more_points} points more in every part"
+            OUT.print(f"{ledger.folder}: {more}", markup=False)
         before = life.state(ledger)
         if json_lines:
             told = {"done": before.finished, "planned": before.planned, "packs": before.packs}

@@ -16,7 +16,7 @@ from study.trial import Trial
 from sweeps.costs import pack_cost
 from sweeps.learning import batch_points
 from sweeps.machine import RAY_BYTES, WORKER_BYTES, Node
-from sweeps.packing import capacity, packs, planned_trials
+from sweeps.packing import capacity, capacity_beside_gpus, packs, planned_trials
 from sweeps.samplers import is_learning
 from sweeps.spec import Sweep
 
@@ -33,14 +33,15 @@ def forecast(sweep: Sweep, nodes: Sequence[Node]) -> str:
     workers, room = capacity(schedule, nodes)
     learns = is_learning(sweep.search.sampler)
     planned = planned_trials(_as_random(sweep) if learns else sweep)
-    cut = packs(planned, schedule, workers, room)
+    beside = capacity_beside_gpus(schedule, nodes)
+    cut = packs(planned, schedule, workers, room, beside=beside)
     largest = max(pack_memory([entry.trial for entry in pack]) for pack in cut)
     work = [pack_cost([entry.trial for entry in pack]) for pack in cut]
     seconds = _START_SECONDS + _makespan(work, workers) * _slowness()
     memory = len(nodes) * RAY_BYTES + workers * (WORKER_BYTES + largest)
     sizes = sorted(len(pack) for pack in cut)
     if learns:
-        batch = batch_points(sweep, workers)
+        batch = batch_points(sweep, workers, on_gpu=schedule.gpus_per_pack > 0)
         search = [
             f"search  {sweep.search.sampler} proposes {batch} points at a time, as results come; the packs "
             "below are those of random points, and its own time comes on top"
@@ -51,7 +52,8 @@ def forecast(sweep: Sweep, nodes: Sequence[Node]) -> str:
         (
             f"rows    {len(planned)}",
             *search,
-            f"packs   {len(cut)}, of {sizes[0]} to {sizes[-1]} trials, on {workers} workers",
+            f"packs   {len(cut)}, of {sizes[0]} to {sizes[-1]} trials, on {workers} workers"
+            + (f" with a GPU and {beside[0]} without" if beside[0] else ""),
             f"memory  about {memory / 2**30:.1f} GiB ({largest / 2**20:.0f} MiB in the largest pack)",
             f"time    about {_duration(seconds)} without the report",
         )

@@ -30,10 +30,10 @@ _ON_CPU, _ON_GPU = 32, 256
 _BATCHES = 8  # of each worker, at the least, where a run is short
 
 
-def batch_points(sweep: Sweep, workers: int) -> int:
+def batch_points(sweep: Sweep, workers: int, *, on_gpu: bool) -> int:
     """Points that are proposed at a time: a pack's worth of trials."""
     schedule, draws = sweep.schedule, sweep.search.nuisance_draws
-    largest = _ON_GPU if schedule.gpus_per_pack else _ON_CPU
+    largest = _ON_GPU if on_gpu else _ON_CPU
     size = schedule.pack_size if schedule.pack_size != "auto" else largest
     trials_of_point = max(part.seeds for part in sweep.parts) * draws
     share = sum(part.points for part in sweep.parts) // (_BATCHES * workers)
@@ -65,7 +65,7 @@ class Learner:
 
     def __init__(self, ledger: Ledger, sweep: Sweep, workers: int) -> None:
         self._ledger, self._sweep = ledger, sweep
-        self._batch = batch_points(sweep, workers)
+        self._workers = workers
         self._stored = stored_names(sweep.document)
         search = sweep.search
         self._studies = {
@@ -153,8 +153,11 @@ class Learner:
         shares = {name: s.asked / (s.part.points * draws) for name, s in self._studies.items()}
         return {name: share for name, share in shares.items() if share < 1}
 
-    def next_packs(self) -> list[str]:
-        """Plans another batch, of the part that is furthest behind; no packs once all is planned."""
+    def next_packs(self, *, on_gpu: bool | None = None) -> list[str]:
+        """Plans another batch, of the part that is furthest behind; no packs once all is planned.
+
+        `on_gpu` tells what its worker computes on where a run has both kinds.
+        """
         draws, behind = self._sweep.search.nuisance_draws, self._behind()
         if not behind:
             return []
@@ -162,7 +165,10 @@ class Learner:
         for number in study.complete():
             study.tell(number, self._sweep.search.objective)
         study.proposer.begin(self._plans)
-        count = min(self._batch, study.part.points - study.asked // draws)
+        if on_gpu is None:
+            on_gpu = bool(self._sweep.schedule.gpus_per_pack)
+        batch = batch_points(self._sweep, self._workers, on_gpu=on_gpu)
+        count = min(batch, study.part.points - study.asked // draws)
         proposals = [setting for _ in range(count) for setting in self._asked_point(study)]
         return self._written(study, proposals)
 

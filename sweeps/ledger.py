@@ -314,11 +314,17 @@ class Ledger:
             task = str(local / task)
         return trial_of_row(row | {"task": task})
 
+    def pending_costs(self) -> dict[str, float]:
+        """Predicted cost of each pack without a result, as `sweeps.costs.cost` counts."""
+        costs = dict.fromkeys(self.pending_packs(), 0.0)
+        pending = pl.col("pack").is_in(list(costs))
+        for row in self.plan().filter(pending).collect().iter_rows(named=True):
+            costs[row["pack"]] += cost(self._trial(row))
+        return costs
+
     def pending_cost(self) -> float:
-        """Predicted cost of the packs without a result, as `sweeps.costs.cost` counts."""
-        pending = pl.col("pack").is_in(self.pending_packs())
-        rows = self.plan().filter(pending).collect().iter_rows(named=True)
-        return sum(cost(self._trial(row)) for row in rows)
+        """The sum of them."""
+        return sum(self.pending_costs().values())
 
     def mean_cost(self) -> float:
         """Predicted cost of a trial: the mean over the first thousand of the plan."""

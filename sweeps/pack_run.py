@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from math import inf
 
 import torch
 
 from study.experiment import Experiment, Row
+from study.memory import pack_memory
 from study.regimes import Limits
 from sweeps.costs import cost
 from sweeps.ledger import Ledger
@@ -34,7 +36,9 @@ class PackRun:
         limits: Limits,
         save_interval: float,
         max_failures: int,
+        memory: float = inf,
     ) -> None:
+        """`memory` are the bytes that this worker has for a pack: pieces that would take more are halved."""
         self._ledger, self._pack = ledger, pack
         self._device, self._limits = device, limits
         self._save_interval, self._max_failures = save_interval, max_failures
@@ -49,7 +53,19 @@ class PackRun:
         self._journal = ledger.journal(pack, len(self.trials)).taken_by(driver)
         ledger.write_journal(pack, self._journal)
         self._waiting = [piece for piece in self._journal.pieces if not ledger.has_piece(pack, piece)]
+        self._halve_what_does_not_fit(memory)
         self._judge_deaths()
+
+    def _halve_what_does_not_fit(self, memory: float) -> None:
+        """The plan may have been cut for a larger GPU, or for a GPU at all."""
+        place = 0
+        while place < len(self._waiting):
+            piece = self._waiting[place]
+            fits = piece[1] - piece[0] == 1 or pack_memory(self.trials[slice(*piece)]) <= memory
+            if fits:
+                place += 1
+            else:
+                self._halve(piece)
 
     def _judge_deaths(self) -> None:
         """What earlier workers' deaths mean for the piece that they died on."""
@@ -138,8 +154,8 @@ class PackRun:
         self._drop_experiment()
         self._ledger.drop_piece(self._pack, piece)
         self._write(self._journal.halved(piece))
-        middle = sum(piece) // 2
-        self._waiting[:1] = [(piece[0], middle), (middle, piece[1])]
+        place, middle = self._waiting.index(piece), sum(piece) // 2
+        self._waiting[place : place + 1] = [(piece[0], middle), (middle, piece[1])]
 
     def _drop_experiment(self) -> None:
         self._experiment, self._finished_rows, self._failure, self._chunk = None, None, None, 1

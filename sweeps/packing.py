@@ -37,6 +37,9 @@ _ON_CPU = _Sizes(packs_per_worker=32, tiny=4, small=16, largest=256)
 # A GPU takes as long for one small net as for hundreds: few packs, as large as its memory holds.
 _ON_GPU = _Sizes(packs_per_worker=8, tiny=64, small=256, largest=8192)
 _BLOCK = 4096  # points that are proposed at a time
+# What a whole GPU does in small stacked products, in CPUs. An estimate: it decides how a mixed plan is cut,
+# and who takes which pack until both kinds of workers have reported how fast they are.
+GPU_IN_CPUS = 100.0
 _LONG = 3.0  # shares of a worker's packs that one pack may cost before it is cut at `tiny` trials
 _REST = 0.1  # share of a worker's packs that is too little for a pack of its own
 
@@ -126,10 +129,10 @@ def trials_of_points(
             yield Planned(number + offset, part.name, point + place, draw, repetition, trial)
 
 
-def _slots(schedule: Schedule, cpus: int, gpus: int) -> int:
-    """Packs that a machine holds at a time."""
+def slots_of(schedule: Schedule, cpus: int, gpus: int) -> int:
+    """Packs that a node holds at a time, on its GPUs if it has any and packs ask for them."""
     bounds = [cpus // schedule.cpus_per_pack]
-    if schedule.gpus_per_pack:
+    if schedule.gpus_per_pack and gpus:
         # Shares of a GPU do not add up across GPUs: at 0.4 a GPU holds two packs.
         share = schedule.gpus_per_pack
         bounds.append(gpus * int(1 / share + 1e-9) if share <= 1 else gpus // int(share))
@@ -138,39 +141,99 @@ def _slots(schedule: Schedule, cpus: int, gpus: int) -> int:
 
 def worker_count(schedule: Schedule, *, cpus: int, gpus: int) -> int:
     """Packs that run at a time on one machine; at least one."""
-    slots = _slots(schedule, cpus, gpus)
+    slots = slots_of(schedule, cpus, gpus) if gpus or not schedule.gpus_per_pack else 0
     return max(1, min(slots, schedule.concurrency or slots))
 
 
 def capacity(schedule: Schedule, nodes: Sequence[Node]) -> tuple[int, float]:
     """(packs that run at a time on these machines, bytes that a pack may take on the smallest of them)."""
-    slots = [(node, _slots(schedule, node.cpus, node.gpus)) for node in nodes]
+    asked = [node for node in nodes if node.gpus or not schedule.gpus_per_pack]
+    slots = [(node, slots_of(schedule, node.cpus, node.gpus)) for node in asked]
     used = [(node, count) for node, count in slots if count] or [(nodes[0], 1)]
     workers = sum(count for _, count in used)
     memory = min(memory_of_pack(*place, gpus_per_pack=schedule.gpus_per_pack) for place in used)
     return min(workers, schedule.concurrency or workers), memory
 
 
+def capacity_beside_gpus(schedule: Schedule, nodes: Sequence[Node]) -> tuple[int, float]:
+    """The same of the nodes without a GPU where packs ask for GPUs; no workers for other schedules.
+
+    The CPUs of a node with GPUs feed them: packs of CPUs alone there could keep a GPU without a CPU.
+    """
+    without = [node for node in nodes if schedule.gpus_per_pack and not node.gpus]
+    slots = [(node, slots_of(schedule, node.cpus, 0)) for node in without]
+    used = [(node, count) for node, count in slots if count]
+    memory = min((memory_of_pack(*place, gpus_per_pack=0.0) for place in used), default=inf)
+    return sum(count for _, count in used), memory
+
+
+def cpus_of_gpu_pack(schedule: Schedule) -> float:
+    """CPU workers that together do as much as a worker on its share of a GPU, as estimated."""
+    return GPU_IN_CPUS * schedule.gpus_per_pack / schedule.cpus_per_pack
+
+
 def packs(
-    planned: Sequence[Planned], schedule: Schedule, workers: int, memory: float = inf
+    planned: Sequence[Planned],
+    schedule: Schedule,
+    workers: int,
+    memory: float = inf,
+    *,
+    beside: tuple[int, float] = (0, inf),
 ) -> list[list[Planned]]:
     """The trials in packs, the costliest pack first; inside a pack one pack key, deepest first.
 
     Trials of like depth go together: a layer that only few trials of a pack have is a small product. "auto"
     packs take at most `memory` bytes each, as predicted, and leave no worker idle for long at the end.
+    `beside` tells of workers without a GPU beside those on GPUs: what they will do of the work, which is the
+    end of cheap packs, is cut for them.
     """
+    if schedule.pack_size != "auto":
+        size = schedule.pack_size
+        cut = [group[at : at + size] for group in _groups(planned) for at in range(0, len(group), size)]
+        return _costliest_first(cut)
+    sizes = _ON_GPU if schedule.gpus_per_pack else _on_cpus(len(planned), workers)
+    whole = _costliest_first(_cut(planned, sizes, workers, memory))
+    if not beside[0]:
+        return whole
+    share = beside[0] / (beside[0] + workers * cpus_of_gpu_pack(schedule))
+    kept, rest = _without_end(whole, share)
+    return _costliest_first([*kept, *_cut(rest, _on_cpus(len(rest), beside[0]), *beside)])
+
+
+def _groups(planned: Sequence[Planned]) -> list[list[Planned]]:
+    """The trials of each pack key, deepest first."""
     groups: dict[tuple, list[Planned]] = {}
     for entry in sorted(planned, key=lambda entry: (-entry.trial.depth, entry.number)):
         groups.setdefault(entry.trial.pack_key(), []).append(entry)
-    if schedule.pack_size == "auto":
-        sizes = _ON_GPU if schedule.gpus_per_pack else _on_cpus(len(planned), workers)
-        share = sum(cost(entry.trial) for entry in planned) / (sizes.packs_per_worker * workers)
-        by_cost = (pack for group in groups.values() for pack in _cut_by_cost(group, share, sizes))
-        cut = [part for pack in by_cost for part in _fitting(pack, memory)]
-    else:
-        size = schedule.pack_size
-        cut = [group[at : at + size] for group in groups.values() for at in range(0, len(group), size)]
-    return sorted(cut, key=lambda pack: -sum(cost(entry.trial) for entry in pack))
+    return list(groups.values())
+
+
+def _cost(pack: Sequence[Planned]) -> float:
+    return sum(cost(entry.trial) for entry in pack)
+
+
+def _costliest_first(cut: list[list[Planned]]) -> list[list[Planned]]:
+    return sorted(cut, key=lambda pack: -_cost(pack))
+
+
+def _cut(planned: Sequence[Planned], sizes: _Sizes, workers: int, memory: float) -> list[list[Planned]]:
+    """The trials in packs of about equal cost that fit the memory."""
+    share = _cost(planned) / (sizes.packs_per_worker * workers)
+    by_cost = (pack for group in _groups(planned) for pack in _cut_by_cost(group, share, sizes))
+    return [part for pack in by_cost for part in _fitting(pack, memory)]
+
+
+def _without_end(cut: Sequence[list[Planned]], share: float) -> tuple[list[list[Planned]], list[Planned]]:
+    """The packs without a share of the cost, taken from the cheap end; and the trials of that share."""
+    kept, taken = [list(pack) for pack in cut], []
+    left = share * sum(map(_cost, cut))
+    while kept and cost(kept[-1][-1].trial) <= left:
+        entry = kept[-1].pop()
+        taken.append(entry)
+        left -= cost(entry.trial)
+        if not kept[-1]:
+            kept.pop()
+    return kept, taken
 
 
 def _on_cpus(trials: int, workers: int) -> _Sizes:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 from sweeps import cluster  # isort: skip  (first: it sets what Ray reads when it is imported)
@@ -23,26 +18,24 @@ from sweeps import cluster  # isort: skip  (first: it sets what Ray reads when i
 import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
-from ray.tune.search import Searcher
 
+from sweeps.costs import cost
 from sweeps.display import Watcher
-from sweeps.errors import PREEMPTED, UserError
+from sweeps.errors import UserError
 from sweeps.learning import Feed, Learner
 from sweeps.ledger import Ledger
 from sweeps.machine import gpu_count
-from sweeps.packing import worker_count
+from sweeps.mixed import MixedFeed
+from sweeps.packing import cpus_of_gpu_pack, worker_count
 from sweeps.samplers import is_learning
+from sweeps.searchers import MixedSearcher, PackSearcher, Unstranding, slots_by_kind
 from sweeps.spec import Schedule, Sweep
-from sweeps.storage import Place
-from sweeps.trainable import PackTrainable
+from sweeps.stopping import Reason, Stop
+from sweeps.trainable import PackTrainable, resources_of
 
 _LOOK_SECONDS = 5.0  # between two looks at whether Ray's node is alive
 _RESTARTS = 30  # of a pack whose workers die: enough to halve 256 trials down to one and to give that up
-_PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before the end
 _PENDING = 16  # packs that wait for a place in a cluster, so that nodes which come find some at once
-
-
-Reason = Literal["interrupted", "preempted", "out of time", "no room", "dying workers", "taken over"]
 
 
 @dataclass(frozen=True)
@@ -51,96 +44,6 @@ class Ended:
 
     stopped: Reason | None
     failures: tuple[str, ...]
-
-
-class Stop:
-    """Whether a run ends before its plan does, and why; the first reason stands."""
-
-    def __init__(self, ledger: Ledger, seconds: float | None, grace: float = 15.0) -> None:
-        self._ledger, self._grace = ledger, grace
-        self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._told = False
-        self.reason: Reason | None = None
-
-    def request(self, reason: Reason) -> None:
-        """No pack starts any more, and those in hand are saved."""
-        self.reason = self.reason or reason
-
-    def tell_workers(self) -> None:
-        """Passes the request on, once."""
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            self.request("out of time")
-        if self._ledger.is_lost:
-            self.request("taken over")
-        if self.reason is not None and not self._told:
-            self._told = True
-            self._ledger.remove_driver()
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """SIGTERM, SIGUSR1 and Ctrl-C become requests; a second Ctrl-C stops at once."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_PREEMPTIONS)}
-        self.catch_signals()
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def catch_signals(self) -> None:
-        """Makes the signals ours; Tune takes SIGUSR1 for itself when it starts."""
-        for number in (signal.SIGINT, *_PREEMPTIONS):
-            signal.signal(number, self._requested)
-
-    def _requested(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.reason == "interrupted":
-            raise KeyboardInterrupt
-        if number != signal.SIGINT and self.reason is None:
-            _leave_after(self._grace, self._ledger.folder)
-        self.request("interrupted" if number == signal.SIGINT else "preempted")
-
-
-def _leave_after(seconds: float, run: Place) -> None:
-    """Ends this process with the code of a preemption, whatever it is doing then.
-
-    A SIGTERM to all processes of a job ends Ray's too, and a call that waits for them would wait a minute.
-    """
-
-    def leave() -> None:
-        print(f"preempted: go on with: gradatlas resume {run}", file=sys.stderr, flush=True)
-        os._exit(PREEMPTED)
-
-    timer = threading.Timer(seconds, leave)
-    timer.daemon = True
-    timer.start()
-
-
-class PackSearcher(Searcher):
-    """Hands out packs, each with what all are told, until there are no more or the run is to stop."""
-
-    def __init__(self, feed: Feed, shared: dict[str, Any], stop: Stop) -> None:
-        super().__init__(metric="trials", mode="max")
-        self._feed, self._shared, self._stop = feed, shared, stop
-
-    def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:
-        """There is nothing to set."""
-        return True
-
-    def suggest(self, trial_id: str) -> Any:
-        """The next pack, or the end. Asked only when a worker is free: a learning sampler knows most then."""
-        pack = None if self._stop.reason else self._feed.next()
-        return Searcher.FINISHED if pack is None else self._shared | {"pack": pack}
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """A pack may have its result."""
-        if result and "outcomes" in result:
-            self._feed.finished(result["pack"])
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to keep: the ledger is the truth."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""
 
 
 class NodeLostError(RuntimeError):
@@ -216,28 +119,44 @@ def run_packs(
     stop = Stop(ledger, sweep.schedule.time_budget, sweep.schedule.grace)
     failures: list[str] = []
     ledger.clear_states()
+    mixed = in_cluster and sweep.schedule.gpus_per_pack > 0
     try:
-        learner = _learner(ledger, sweep, cpus)
+        learner = _learner(ledger, sweep, cpus, mixed=mixed)
         for _ in range(sweep.schedule.max_failures + 1):
             pending = ledger.pending_packs()
             if stop.reason or not (pending or (learner and learner.has_more)):
                 break
             ledger.write_driver(driver)
-            feed, shared = Feed(pending, learner), _shared(ledger, sweep, driver)
+            shared = _shared(ledger, sweep, driver)
             if in_cluster:
                 cluster.reject_unshared_folder(ledger)
+                feed = _mixed_feed(ledger, learner, sweep) if mixed else Feed(pending, learner)
                 failures = _run_on_ray(feed, shared, sweep, watcher, stop, in_cluster=True)
             else:
-                failures = _run_on_own_ray(feed, shared, sweep, cpus, watcher, stop)
+                failures = _run_on_own_ray(Feed(pending, learner), shared, sweep, cpus, watcher, stop)
     finally:
         ledger.clear_states()
     return Ended(stop.reason, tuple(failures))
 
 
-def _learner(ledger: Ledger, sweep: Sweep, cpus: int) -> Learner | None:
+def _mixed_feed(ledger: Ledger, learner: Learner | None, sweep: Sweep) -> MixedFeed:
+    """The packs still to do, for both kinds of workers."""
+
+    def cost_of(pack: str) -> float:
+        return sum(map(cost, ledger.pack_trials(pack)))
+
+    worth = cpus_of_gpu_pack(sweep.schedule)
+    return MixedFeed(ledger.pending_costs(), learner, cost_of, cpus_of_gpu=worth)
+
+
+def _learner(ledger: Ledger, sweep: Sweep, cpus: int, *, mixed: bool) -> Learner | None:
     """Who plans on while the run goes on, where the sampler learns."""
     if not is_learning(sweep.search.sampler):
         return None
+    if mixed:
+        return Learner(
+            ledger, sweep, max(1, sum(slots_by_kind(sweep.schedule, cluster.alive_nodes()).values()))
+        )
     return Learner(ledger, sweep, worker_count(sweep.schedule, cpus=cpus, gpus=gpu_count()))
 
 
@@ -250,6 +169,7 @@ def _shared(ledger: Ledger, sweep: Sweep, driver: str) -> dict[str, Any]:
         "limits": vars(sweep.limits),
         "threads": schedule.cpus_per_pack,
         "gpus": schedule.gpus_per_pack,
+        "is_fitted": schedule.gpus_per_pack > 0 and schedule.pack_size == "auto",
         "save_interval": schedule.save_interval,
         "max_failures": schedule.max_failures,
     }
@@ -268,7 +188,7 @@ def _run_on_own_ray(
 
 
 def _run_on_ray(
-    feed: Feed,
+    feed: Feed | MixedFeed,
     shared: dict[str, Any],
     sweep: Sweep,
     watcher: Watcher,
@@ -281,12 +201,16 @@ def _run_on_ray(
     try:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it logs a traceback for each dead worker
         reject_unschedulable(sweep.schedule, [node["Resources"] for node in cluster.alive_nodes()])
-        workers = _workers(sweep.schedule)
+        workers = _workers(sweep.schedule, mixed=isinstance(feed, MixedFeed))
         reporter = _Reporter(watcher, stop, patience=10 + 2 * workers)
         with stop.on_signals():
-            # A sampler that learns is asked when a worker is free, not for packs that would wait.
-            most = sweep.schedule.concurrency if in_cluster and not feed.learns else workers
-            searcher = PackSearcher(feed, shared, stop)
+            searcher: PackSearcher
+            if isinstance(feed, MixedFeed):
+                searcher, most = MixedSearcher(feed, shared, stop, sweep.schedule), sweep.schedule.concurrency
+            else:
+                # A sampler that learns is asked when a worker is free, not for packs that would wait.
+                most = sweep.schedule.concurrency if in_cluster and not feed.learns else workers
+                searcher = PackSearcher(feed, shared, stop)
             grid = _tuner(searcher, sweep.schedule, most, scratch, reporter).fit()
         return reporter.failures + [_last_line(error) for error in grid.errors]
     except NodeLostError as error:
@@ -295,11 +219,16 @@ def _run_on_ray(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _workers(schedule: Schedule) -> int:
+def _workers(schedule: Schedule, *, mixed: bool) -> int:
     """Packs that the nodes hold at a time now."""
-    resources = [node["Resources"] for node in cluster.alive_nodes()]
-    held = [worker_count(schedule, cpus=int(r["CPU"]), gpus=int(r.get("GPU", 0))) for r in resources]
-    return min(sum(held), schedule.concurrency or sum(held))
+    found = cluster.alive_nodes()
+    if mixed:
+        count = sum(slots_by_kind(schedule, found).values())
+    else:
+        resources = [node["Resources"] for node in found]
+        held = [worker_count(schedule, cpus=int(r["CPU"]), gpus=int(r.get("GPU", 0))) for r in resources]
+        count = sum(held)
+    return max(1, min(count, schedule.concurrency or count))
 
 
 def reject_unschedulable(schedule: Schedule, resources: Sequence[Mapping[str, float]]) -> None:
@@ -326,10 +255,13 @@ def _tuner(
 ) -> Tuner:
     """`most` packs at a time; None: as many as the nodes hold, also those that are still to come."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "auto" if most else str(_PENDING)
+    mixed = isinstance(searcher, MixedSearcher)
+    alike = {"cpu": schedule.cpus_per_pack, "gpu": schedule.gpus_per_pack}
     return Tuner(
-        tune.with_resources(PackTrainable, {"cpu": schedule.cpus_per_pack, "gpu": schedule.gpus_per_pack}),
+        tune.with_resources(PackTrainable, resources_of if mixed else alike),
         tune_config=TuneConfig(
             search_alg=searcher,
+            scheduler=Unstranding(searcher) if isinstance(searcher, MixedSearcher) else None,
             num_samples=-1,
             max_concurrent_trials=most,
             reuse_actors=True,

@@ -21,7 +21,7 @@ from sweeps.errors import UserError
 from sweeps.learning import Learner
 from sweeps.ledger import Ledger, schema
 from sweeps.machine import Node, gpu_count, this_node
-from sweeps.packing import Planned, Progress, capacity, packs, planned_trials
+from sweeps.packing import Planned, Progress, capacity, capacity_beside_gpus, packs, planned_trials
 from sweeps.samplers import is_learning
 from sweeps.spec import Sweep, dump_sweep, extended_sweep, load_sweep, parse_sweep
 from sweeps.storage import Place, Remote, place_of, remove_tree
@@ -123,15 +123,24 @@ def create_run(
     return ledger
 
 
+def remove_unbegun(ledger: Ledger) -> None:
+    """Removes the folder of a run that was refused before any pack had a result."""
+    if not ledger.finished_packs():
+        remove_tree(ledger.folder)
+
+
 def _packed(sweep: Sweep, planned: list[Planned], nodes: Sequence[Node]) -> list[list[Planned]]:
     """Trials in packs that fit these machines."""
-    return packs(planned, sweep.schedule, *capacity(sweep.schedule, nodes))
+    schedule = sweep.schedule
+    beside = capacity_beside_gpus(schedule, nodes)
+    return packs(planned, schedule, *capacity(schedule, nodes), beside=beside)
 
 
-def complete_plan(ledger: Ledger, sweep: Sweep, cpus: int) -> None:
+def complete_plan(ledger: Ledger, sweep: Sweep, nodes: Sequence[Node]) -> None:
     """Plans the points that `sweep.toml` has beyond the plan; a learning sampler does so while it runs.
 
-    The caller holds the run. What is planned stays as it is; new points get the numbers that follow.
+    The caller holds the run. What is planned stays as it is; new points get the numbers that follow, in packs
+    cut for these machines.
     """
     if is_learning(sweep.search.sampler):
         return
@@ -142,7 +151,7 @@ def complete_plan(ledger: Ledger, sweep: Sweep, cpus: int) -> None:
     if more:
         plans = len(list(ledger.plans.glob("*.parquet")))
         ledger.write_plan(
-            _packed(sweep, more, [this_node(cpus)]),
+            _packed(sweep, more, nodes),
             stored_names(sweep.document),
             plan=plans,
             first_pack=row["packs"][0],

@@ -15,6 +15,7 @@ from ray import tune
 from threadpoolctl import threadpool_limits
 
 from study.regimes import Limits, regime
+from sweeps import cluster
 from sweeps.costs import cost
 from sweeps.ledger import Ledger
 from sweeps.pack_run import PackRun
@@ -25,9 +26,19 @@ _STORE_SECONDS = 2.0  # between two questions for the driver's orders where they
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what would stop every other pack too
 
 
+def resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a pack of a mixed run asks Ray for: a share of a GPU, or CPUs of a node without one."""
+    bundle = {"CPU": config["threads"], "GPU": config["gpus"]}
+    if config["gpus"]:
+        return tune.PlacementGroupFactory([bundle])
+    elsewhere = {"ray.io/node-id": f"!in({','.join(config['not_on'])})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[elsewhere])
+
+
 class PackTrainable(tune.Trainable):
     """Config: `run` (folder), `pack` (name), `driver` (whose orders count), `limits`, `threads`, `gpus`,
-    `save_interval`, `max_failures`. Reports counts alone.
+    `is_fitted` (whether what does not fit this worker's memory is halved before it is tried),
+    `save_interval`, `max_failures`; `not_on` (ids of nodes) is for Ray. Reports counts alone.
 
     A report has `pack`, `trials`, `cost`, `progress` (share of the cost) and `done`. The last one has
     `regimes` and `outcomes` (counts) and `failed` (reasons), or `left` (stopped by order), or `failure` (why
@@ -43,6 +54,9 @@ class PackTrainable(tune.Trainable):
         torch.set_grad_enabled(False)
         # Ray leaves GPUs visible to workers that asked for none, so what was asked for decides.
         self._device = torch.device("cuda" if config["gpus"] else "cpu")
+        self._memory = (
+            cluster.memory_of_worker(config["gpus"], config["threads"]) if config["is_fitted"] else inf
+        )
         self._run: PackRun | None = None
         self._answer: str | None = None
         self._asked = -inf
@@ -93,6 +107,7 @@ class PackTrainable(tune.Trainable):
             limits=Limits(**self.config["limits"]),
             save_interval=self.config["save_interval"],
             max_failures=self.config["max_failures"],
+            memory=self._memory,
         )
 
     def _size(self, run: PackRun) -> dict[str, Any]:

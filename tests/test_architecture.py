@@ -48,6 +48,7 @@ EXCEPTIONS = {
     "sweeps/samplers.py": {"optuna"},
     "sweeps/export.py": {"optuna", "sqlalchemy"},
     "sweeps/runner.py": {"ray"},
+    "sweeps/searchers.py": {"ray"},
     "sweeps/cluster.py": {"ray"},
     "sweeps/submit.py": {"ray"},
     "sweeps/jobs/__init__.py": {"jinja2"},

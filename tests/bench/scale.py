@@ -25,9 +25,10 @@ from sweeps.learning import Feed
 from sweeps.ledger import Ledger
 from sweeps.machine import Node
 from sweeps.packing import capacity, packs, planned_trials
-from sweeps.runner import PackSearcher, Stop
 from sweeps.runs import create_run, state
+from sweeps.searchers import PackSearcher
 from sweeps.spec import parse_sweep
+from sweeps.stopping import Stop
 
 _SWEEP = """
 [scientific]

@@ -29,6 +29,7 @@ from sweeps.runs import create_run
 from sweeps.spec import parse_sweep
 
 ROOT = Path(__file__).parents[2]
+PATCHES = str(Path(__file__).parent / "patches")  # on PYTHONPATH they are faults of a process
 DEADLINE = 180.0  # seconds: far beyond what any wait here takes, so that a test fails and does not hang
 MAY_DIFFER = ("seconds", "device", "pack")
 

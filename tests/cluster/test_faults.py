@@ -19,6 +19,7 @@ from sweeps.ledger import Ledger
 from sweeps.runs import create_run
 from sweeps.spec import parse_sweep
 from tests.cluster.faults import (
+    PATCHES,
     Command,
     assert_undisturbed,
     expected_rows,
@@ -33,7 +34,6 @@ from tests.cluster.faults import (
 pytestmark = pytest.mark.cluster
 
 TEXT = sweep_text()
-PATCHES = str(Path(__file__).parent / "patches")
 
 
 @pytest.fixture(scope="module")

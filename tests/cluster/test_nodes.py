@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import polars as pl
 import pytest
 
 from sweeps.storage import local_copy, place_of
-from tests.cluster.faults import Command, assert_undisturbed, expected_rows, sweep_text, wait_until
+from tests.cluster.faults import (
+    PATCHES,
+    Command,
+    assert_undisturbed,
+    expected_rows,
+    states,
+    sweep_text,
+    wait_until,
+)
 from tests.store import store_served
 
 pytestmark = pytest.mark.cluster
@@ -20,8 +30,12 @@ _SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head without CPUs of its own, in processes of its own on the loopback."""
+    # Only where Ray thinks that this machine cannot be part of a cluster do all nodes, and the drivers that
+    # join, listen on 127.0.0.1 alone.
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_health_check_period_ms", "1000")  # five that fail, and a node counts as dead
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_SMALL})
@@ -76,3 +90,39 @@ def test_nodes_go_and_come_and_the_head_dies(tmp_path, store, cluster):
         assert_undisturbed(copy, expected_rows(text, tmp_path / "expected"))
     left = {file.key.split("/")[2] for file in run.files(below=True)}
     assert left == {"sweep.toml", "environment.json", "plans", "results"}
+
+
+def test_nodes_with_and_without_a_gpu_share_a_run_and_its_rows(tmp_path, cluster):
+    """The GPU is one on paper, worth one CPU: what is asked of it is computed by a CPU."""
+    path = os.pathsep.join((PATCHES, os.environ.get("PYTHONPATH", "")))
+    cluster.add_node(num_cpus=1, **_SMALL)
+    with_gpu = cluster.add_node(
+        num_cpus=1, num_gpus=1, env_vars={"PYTHONPATH": path, "FAULT": "paper GPU"}, **_SMALL
+    )
+    text = sweep_text(points=64).replace('["relu", "tanh"]', '["relu", "tanh", "gelu", "sigmoid"]')
+    text = text.replace("pack_size = 8", "gpus_per_pack = 0.01")
+    (tmp_path / "sweep.toml").write_text(text)
+    run = tmp_path / "run"
+    driver = Command(
+        "run", tmp_path / "sweep.toml", "--runs", tmp_path, "--name", "run", "--no-report",
+        "--address", cluster.address,
+    )  # fmt: skip
+
+    def devices() -> set[str]:
+        return {
+            name for file in (run / "results").glob("*.parquet") for name in pl.read_parquet(file)["device"]
+        }
+
+    def are_in_hand() -> bool:
+        assert driver.process.poll() is None, driver.ended()
+        return len({path.parents[1] for path in states(run)}) == 2
+
+    wait_until(are_in_hand, "a pack on each node")
+    wait_until(lambda: driver.process.poll() is not None or len(devices()) == 2, "a result of each node")
+    wait_until(are_in_hand, "another pack on each node")
+    cluster.remove_node(with_gpu, allow_graceful=False)
+    code, _, err = driver.ended()
+    assert code == 0, err
+    assert devices() == {"cpu", "paper GPU"}
+    on_cpus = text.replace("gpus_per_pack = 0.01", "pack_size = 256")
+    assert_undisturbed(run, expected_rows(on_cpus, tmp_path / "expected"))

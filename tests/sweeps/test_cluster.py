@@ -30,6 +30,21 @@ def test_an_address_that_cannot_be_joined_is_told_before_anything_is_written(com
     assert not runs.exists()
 
 
+def test_extend_takes_an_address_and_refuses_a_bad_one_before_the_run_is_touched(command, finished_run):
+    before = finished_run.sweep_file.read_bytes()
+    ended = command("extend", finished_run.folder, "--points", 3, "--address", "ray://head:10001")
+    assert (ended.code, ended.out) == (2, "")
+    assert "submit the run to the cluster instead" in ended.err
+    assert finished_run.sweep_file.read_bytes() == before
+
+
+def test_extend_says_that_a_folders_lock_cannot_be_taken_over(command, finished_run):
+    with finished_run.locked():
+        ended = command("extend", finished_run.folder, "--points", 3, "--take-over")
+    assert ended.code == 2
+    assert "--take-over is for URLs, here the lock ends with that process" in ended.err
+
+
 def test_cpus_are_for_a_ray_of_this_machine(command, spec):
     assert "leave it or --address" in command("run", spec, "--cpus", 1, "--address", "127.0.0.1:1").err
 
@@ -79,11 +94,11 @@ def test_what_a_start_that_was_killed_left_is_replaced_and_other_folders_are_not
 def test_a_batch_systems_signals_are_preemptions_with_the_grace_that_was_given(
     planned_run, monkeypatch, number
 ):
-    from sweeps import runner
+    from sweeps import stopping
 
     graces = []
-    monkeypatch.setattr(runner, "_leave_after", lambda seconds, run: graces.append(seconds))
-    stop = runner.Stop(planned_run, None, grace=40.0)
+    monkeypatch.setattr(stopping, "_leave_after", lambda seconds, run: graces.append(seconds))
+    stop = stopping.Stop(planned_run, None, grace=40.0)
     with stop.on_signals():
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as Tune takes it for itself
         stop.catch_signals()

@@ -9,6 +9,7 @@ import pytest
 from study.experiment import results
 from sweeps.errors import UserError
 from sweeps.ledger import Ledger
+from sweeps.machine import this_node
 from sweeps.runs import complete_plan, create_run, extend_run, state, sweep_of
 from sweeps.spec import load_sweep
 
@@ -19,7 +20,7 @@ def _plan(ledger: Ledger) -> list[dict]:
 
 def _extended(ledger: Ledger, points: int) -> None:
     with ledger.locked():
-        complete_plan(ledger, extend_run(ledger, points), cpus=2)
+        complete_plan(ledger, extend_run(ledger, points), [this_node(2)])
 
 
 def test_an_extended_run_goes_on_with_its_sequence(finished_run, spec, tmp_path):
@@ -59,7 +60,7 @@ def test_a_kill_between_sweep_and_plan_is_made_up_for_by_resume(finished_run):
     sweep = extend_run(finished_run, 5)  # and here the process dies
     assert not state(finished_run).is_complete
     for _ in range(2):
-        complete_plan(finished_run, sweep, cpus=2)
+        complete_plan(finished_run, sweep, [this_node(2)])
     assert [row["trial"] for row in _plan(finished_run)] == list(range(29))
 
 

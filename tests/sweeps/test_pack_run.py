@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,7 @@ import torch
 
 from study import training
 from study.experiment import Row, results
+from study.memory import pack_memory
 from study.regimes import DEFAULT_LIMITS
 from study.trial import Trial
 from sweeps.ledger import Ledger
@@ -23,7 +25,12 @@ PACK = "pack-000000"
 
 
 def _opened(
-    ledger: Ledger, *, driver: str = "a", max_failures: int = 2, save_interval: float = 60.0
+    ledger: Ledger,
+    *,
+    driver: str = "a",
+    max_failures: int = 2,
+    save_interval: float = 60.0,
+    memory: float = inf,
 ) -> PackRun:
     return PackRun(
         ledger,
@@ -33,6 +40,7 @@ def _opened(
         limits=DEFAULT_LIMITS,
         save_interval=save_interval,
         max_failures=max_failures,
+        memory=memory,
     )
 
 
@@ -208,6 +216,38 @@ def test_a_pack_too_large_for_memory_is_trained_in_parts(planned_run, monkeypatc
     _finish(_opened(planned_run))
     monkeypatch.undo()
     _assert_undisturbed(planned_run)
+
+
+def test_a_pack_that_meets_a_smaller_memory_is_halved_before_it_is_tried(planned_run, monkeypatch):
+    trials = planned_run.pack_trials(PACK)  # 5
+    sizes: list[int] = []
+    whole, half = pack_memory(trials), pack_memory(trials[2:])
+    monkeypatch.setattr(training.PackInTraining, "advance", _noting(sizes, training.PackInTraining.advance))
+    began = _opened(planned_run, save_interval=0.0, memory=whole)
+    began.advance()
+    began.keep()
+    assert max(sizes) == 5
+    sizes.clear()
+    _finish(_opened(planned_run, memory=half))
+    assert max(sizes) == 3
+    _assert_undisturbed(planned_run)
+
+
+def test_a_memory_that_holds_no_trial_has_each_tried_alone(planned_run):
+    _opened(planned_run, memory=-1.0)
+    assert planned_run.journal(PACK, 5).pieces == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    _finish(_opened(planned_run, memory=-1.0))
+    _assert_undisturbed(planned_run)
+
+
+def _noting(sizes: list[int], advance: Callable) -> Callable:
+    """The same, with the sizes of the packs that it trains noted."""
+
+    def noted(self: training.PackInTraining, steps: int) -> None:
+        sizes.append(len(self._trials))
+        advance(self, steps)
+
+    return noted
 
 
 @pytest.mark.parametrize("files", ["journal", "state", "both"])

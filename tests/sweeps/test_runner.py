@@ -10,8 +10,9 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sweeps.errors import UserError
-from sweeps.runner import Stop, reject_unschedulable
+from sweeps.runner import reject_unschedulable
 from sweeps.spec import Schedule
+from sweeps.stopping import Stop
 from sweeps.trainable import PackTrainable
 
 
@@ -73,8 +74,9 @@ def test_ctrl_c_is_a_request_the_second_one_an_end_and_handlers_come_back(planne
 
 def test_tune_can_pickle_what_it_is_given(planned_run, spec, tmp_path):
     from sweeps.learning import Feed, Learner
-    from sweeps.runner import PackSearcher, _Reporter
+    from sweeps.runner import _Reporter
     from sweeps.runs import create_run
+    from sweeps.searchers import PackSearcher
     from sweeps.spec import load_sweep
 
     stop = Stop(planned_run, seconds=1.0)
@@ -88,7 +90,7 @@ def test_a_worker_takes_the_threads_that_it_asked_for():
     before, worker = torch.get_num_threads(), PackTrainable.__new__(PackTrainable)
     with threadpool_limits(1):
         try:
-            worker.setup({"threads": 2, "gpus": 0})
+            worker.setup({"threads": 2, "gpus": 0, "is_fitted": False})
             assert torch.get_num_threads() == 2
             assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
         finally:

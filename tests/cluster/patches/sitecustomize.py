@@ -41,18 +41,48 @@ def _jumping_clock(training):
     time.time = lambda: now() - 86400.0 * os.path.exists(os.environ["FAULT_FILE"])
 
 
+def _paper_gpu(machine):
+    """The node has a GPU with 200 GiB of memory."""
+    machine.gpu_count = lambda: 1
+    machine.gpu_memory_bytes = lambda: 200 * 2**30
+
+
+def _computed_by_cpu(experiment):
+    """What is asked of a GPU is computed by the CPU, and written down as that GPU's."""
+    begin = experiment.Experiment.__init__
+
+    def on_cpu(self, trials, *, device=None, **options):
+        begin(self, trials, **options)
+        self._asked = device
+
+    def rows(shared_out):
+        def named(self, rows, seconds):
+            done = shared_out(self, rows, seconds)
+            on_gpu = self._asked is not None and self._asked.type == "cuda"
+            return [row | {"device": "paper GPU" if on_gpu else row["device"]} for row in done]
+
+        return named
+
+    experiment.Experiment.__init__ = on_cpu
+    experiment.Experiment._shared_out = rows(experiment.Experiment._shared_out)
+
+
 FAULTS = {
-    "broken trial": _broken_trial,
-    "killed for memory": _killed_for_memory,
-    "jumping clock": _jumping_clock,
+    "broken trial": {"study.training": _broken_trial},
+    "killed for memory": {"study.training": _killed_for_memory},
+    "jumping clock": {"study.training": _jumping_clock},
+    "paper GPU": {"sweeps.machine": _paper_gpu, "study.experiment": _computed_by_cpu},
 }
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Runs the fault as soon as study.training is there."""
+    """Runs a fault as soon as its module is there."""
+
+    def __init__(self, module, fault):
+        self._module, self._fault = module, fault
 
     def find_spec(self, name, path=None, target=None):
-        if name != "study.training":
+        if name != self._module:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -60,11 +90,11 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
         def patched(module):
             execute(module)
-            FAULTS[os.environ["FAULT"]](module)
+            self._fault(module)
 
         spec.loader.exec_module = patched
         return spec
 
 
-if os.environ.get("FAULT"):
-    sys.meta_path.insert(0, _AfterImport())
+for _module, _fault in FAULTS.get(os.environ.get("FAULT"), {}).items():
+    sys.meta_path.insert(0, _AfterImport(_module, _fault))
