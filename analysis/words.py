@@ -22,7 +22,16 @@ _WORDS = {
         "preactivation": "pre-activation residual",
         "scaled": "scaled residual",
     },
-    "init": {"he_normal": "He normal", "lecun": "LeCun", "torch_default": "PyTorch's default"},
+    "init": {
+        "xavier": "Xavier",
+        "xavier_normal": "Xavier normal",
+        "xavier_uniform": "Xavier uniform",
+        "he": "He",
+        "he_normal": "He normal",
+        "he_uniform": "He uniform",
+        "lecun": "LeCun",
+        "torch_default": "PyTorch's default",
+    },
     "family": {"mlp": "MLP", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU"},
 }
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -40,6 +49,11 @@ def word(column: str, value: object) -> str:
     if column in _NAMELESS:
         return text if column == "part" else text.replace("_", " ")
     return f"{column.replace('_', ' ')} {'off' if value is None else text}"
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or as much of it as an axis has room for, with an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def features(norm: str, skip: str) -> str:

@@ -12,6 +12,7 @@ from analysis.figures import theme
 from analysis.figures.plot import Drawing, Plot
 from analysis.figures.sampled import sampled
 from analysis.figures.settings import label, scale, varied
+from analysis.words import shortened
 from study.regimes import DEFAULT_LIMITS, REGIMES, Limits
 
 _MOST_TRIALS, _MOST_AXES = 400, 8
@@ -94,7 +95,7 @@ def _draw_axes(axes, heads: pl.DataFrame, layout: theme.Layout, *, narrow: bool)
         box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
         for place, text in zip(row["ticks"], row["tick_names"], strict=True):
             axes.annotate(
-                text[:11], (x, place), xytext=(3, 0), textcoords="offset points", va="center",
+                shortened(text, 12), (x, place), xytext=(3, 0), textcoords="offset points", va="center",
                 size=layout.font - (2.8 if narrow else 1.8), bbox=box, zorder=6, parse_math=False,
             )  # fmt: skip
         axes.annotate(

@@ -13,7 +13,7 @@ from analysis.figures.grid import grid_columns, panel_grid
 from analysis.figures.plot import Drawing, Plot
 from analysis.figures.sampled import sampled
 from analysis.figures.settings import label, scale, varied
-from analysis.words import number
+from analysis.words import number, shortened
 from study.regimes import DEFAULT_LIMITS, REGIMES, Limits
 
 _MOST_TRIALS, _MOST_PANELS = 700, 12
@@ -56,9 +56,9 @@ def draw(drawing: Drawing) -> Figure:
         few = len(rows["ticks"][0]) >= rows["place"].n_unique()
         margin = 0.25 if few else 0.09
         axes.set(xlim=(-margin, 1 + margin), ylim=(-reach, reach))
-        long = sum(len(name) for name in rows["tick_names"][0]) > (16 if layout is theme.NARROW else 30)
+        long = sum(len(name) for name in rows["tick_names"][0]) > (16 if layout is theme.NARROW else 26)
         axes.set_xticks(
-            rows["ticks"][0].to_list(), [name[:12] for name in rows["tick_names"][0]],
+            rows["ticks"][0].to_list(), [shortened(name, 14) for name in rows["tick_names"][0]],
             rotation=20 if long else 0, ha="right" if long else "center", size=layout.font - 1.5,
         )  # fmt: skip
         axes.tick_params(labelleft=place % grid.columns == 0)

@@ -109,3 +109,10 @@ def test_numbers_have_two_digits_and_an_exponent_where_they_are_tiny(value: floa
 )
 def test_percentages_claim_none_and_all_only_if_true(share: float | None, text: str) -> None:
     assert words.percent(share).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("residual", "residual"), ("pre-activation residual", "pre-activati…")]
+)
+def test_what_an_axis_has_no_room_for_ends_in_an_ellipsis(text: str, shown: str) -> None:
+    assert words.shortened(text, 13) == shown
