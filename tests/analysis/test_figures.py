@@ -251,3 +251,11 @@ def test_thresholds_run_from_off_to_the_tightest_and_many_become_decades() -> No
 
 def test_one_threshold_is_no_comparison() -> None:
     assert clipping.table(trials([row(0, clip_norm=1.0), row(1, clip_norm=1.0)])).is_empty()
+
+
+def test_parts_at_one_weight_scale_are_on_the_map_only_where_no_part_sweeps_it() -> None:
+    swept = [row(n, part="swept", weight_gain=0.5 + n) for n in range(3)]
+    fixed = [row(10 + n, part="fixed", depth=3 + n) for n in range(3)]
+    both = maps.mappable(trials(swept + fixed)).collect()
+    assert both["part"].unique().to_list() == ["swept"]
+    assert len(maps.mappable(trials(fixed)).collect()) == 3

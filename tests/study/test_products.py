@@ -7,7 +7,15 @@ import torch
 from study import products
 from study.products import affine, multiply, multiply_transposed
 
-SHAPES = [(1, 1, 1, 1), (1, 5, 7, 1), (3, 1, 4, 2), (9, 32, 17, 33), (2, 33, 128, 5), (2, 40, 129, 4)]
+SHAPES = [
+    (1, 1, 1, 1),
+    (1, 5, 7, 1),
+    (3, 1, 4, 2),
+    (9, 32, 17, 33),
+    (2, 33, 128, 5),
+    (2, 40, 129, 4),
+    (5, 32, 64, 120),
+]
 
 
 @pytest.fixture(params=[False, True], ids=["torch", "numpy"])
@@ -73,3 +81,12 @@ def test_overflow_is_infinite_without_a_warning(library):
     huge = torch.full((2, 40, 3), 1e30)
     assert multiply(huge, huge.transpose(1, 2), torch.empty(2, 40, 40)).isinf().all()
     assert multiply_transposed(huge, torch.full((2, 4, 3), 1e30), torch.empty(2, 40, 4)).isinf().all()
+
+
+def test_a_lone_column_has_the_bits_that_it_has_in_a_stack(library):
+    x, weight, bias = drawn(4, 64, 64).float(), drawn(4, 64, 1).float(), drawn(4, 1, 1).float()
+    stacked = affine(x, weight, bias, torch.empty(4, 64, 1))
+    for trial in range(4):
+        rows = slice(trial, trial + 1)
+        alone = affine(x[rows], weight[rows], bias[rows], torch.empty(1, 64, 1))
+        assert torch.equal(alone[0], stacked[trial])
