@@ -222,18 +222,24 @@ def layer_quantiles(
 ) -> pl.DataFrame:
     """Per setting `by` and `back` (layers before the last): the profile less that of the last layer.
 
-    `median`, `low` and `high` (10 % and 90 % quantile) and `trials`. One setting is in memory at a time.
+    `median`, `low` and `high` (10 % and 90 % quantile) and `trials`. The profiles are read once; one row per
+    layer is in memory for one setting at a time.
     """
-    relative = pl.col(profile) - pl.col(profile).list.last()
-    back = pl.int_ranges(pl.col(profile).list.len() - 1, -1, -1, dtype=pl.Int32)
+    length = pl.col("value").list.len()
+    whole = (
+        trials.filter(pl.col(profile).list.len() > 0)
+        .select(*by, value=pl.col(profile) - pl.col(profile).list.last())
+        .collect()
+        .lazy()
+    )
     value = pl.col("value").fill_nan(None)
     low, high = (value.quantile(share, "nearest").alias(name) for name, share in _BAND)
     found = []
-    for key in trials.select(by).unique().collect().sort(by).iter_rows():
+    for key in whole.select(by).unique().collect().sort(by).iter_rows():
         here = [pl.col(name).eq_missing(pl.lit(entry)) for name, entry in zip(by, key, strict=True)]
         long = (
-            trials.filter(*here, pl.col(profile).list.len() > 0)
-            .select(value=relative, back=back)
+            whole.filter(*here)
+            .select("value", back=pl.int_ranges(length - 1, -1, -1, dtype=pl.Int32))
             .explode("value", "back")
         )
         bands = long.group_by("back").agg(value.median().alias("median"), low, high, trials=value.count())
