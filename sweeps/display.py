@@ -58,14 +58,12 @@ class Tally:
         if not report["done"]:
             return
         del self._in_hand[report["pack"]]
-        if "failure" in report:
-            self.failures.append(f"{report['pack']}: {report['failure']}")
+        self.failures += [f"{report['pack']}: {reason}" for reason in _reasons(report)]
         if "outcomes" in report:
             self.done += report["trials"]
             self._trials, self._spent = self._trials + report["trials"], self._spent + report["cost"]
             self.regimes.update(report["regimes"])
             self.outcomes.update(report["outcomes"])
-            self.failures += [f"{report['pack']}: {reason}" for reason in report["failed"]]
 
     def trials_per_second(self) -> float | None:
         """Since the start, packs in hand counted by their share; None as long as nothing was reported."""
@@ -85,8 +83,7 @@ class Tally:
         rate, left = self.trials_per_second(), self.seconds_left()
         if rate is None or left is None:
             return ""
-        minutes, seconds = divmod(round(left), 60)
-        return f"{rate:.1f} trials/s, {minutes}:{seconds:02d} left"
+        return f"{rate:.1f} trials/s, {_clock(left)} left"
 
     def line(self) -> str:
         """The state as one plain line."""
@@ -94,6 +91,18 @@ class Tally:
         counts = [f"{found[name]} {name}" for name in (*REGIMES, *OUTCOMES) if found.get(name)]
         parts = (f"{self.done}/{self.planned} trials", self.pace(), ", ".join(counts))
         return "; ".join(part for part in parts if part)
+
+
+def _reasons(report: dict[str, Any]) -> list[str]:
+    """Why trials of a pack failed, or why it could not be written."""
+    return [*report.get("failed", ()), *([report["failure"]] if "failure" in report else [])]
+
+
+def _clock(seconds: float) -> str:
+    """For example "1:05", "2:00:00"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class Watcher(Protocol):
@@ -150,6 +159,7 @@ class Display:
         )
         self._task = self._bar.add_task("trials", total=planned, completed=done, pace="starting Ray …")
         self._live: Live | None = None
+        self._printed: deque[str] = deque(maxlen=100)  # reasons that a log has
 
     def __enter__(self) -> Display:
         if self._console.is_terminal:
@@ -172,7 +182,16 @@ class Display:
     def reported(self, report: dict[str, Any]) -> None:
         """One pack reported."""
         self._tally.reported(report)
+        if self._live is None:
+            self._print_new(_reasons(report), report["pack"])
         self._bar.update(self._task, completed=self._tally.done, pace=self._tally.pace())
+
+    def _print_new(self, reasons: list[str], pack: str) -> None:
+        """A line of the log for each reason, once where all packs have the same."""
+        for reason in reasons:
+            if reason not in self._printed:
+                self._printed.append(reason)
+                self._console.print(f"{pack}: failed: {reason}", highlight=False, markup=False)
 
     def restarted(self, pack: str) -> None:
         """A pack's worker died."""
@@ -206,7 +225,8 @@ class Display:
         if words := self._use.words():
             view.add_row(f"{'machine':10}{words}")
         for failure in self._tally.failures:
-            view.add_row(Text(f"{'failed':10}{failure}", style="magenta", overflow="ellipsis", no_wrap=True))
+            title = "restarted" if failure.endswith(_RESTARTED) else "failed"
+            view.add_row(Text(f"{title:10}{failure}", style="magenta", overflow="ellipsis", no_wrap=True))
         return view
 
 
@@ -238,7 +258,7 @@ class JsonLines:
         if "outcomes" in report:
             told = {name: report[name] for name in ("trials", "regimes", "outcomes")}
             self._write(event_line("pack", pack=pack, done=self._tally.done, **told))
-        for reason in [*report.get("failed", ()), *([report["failure"]] if "failure" in report else [])]:
+        for reason in _reasons(report):
             self._write(event_line("failure", pack=pack, reason=reason))
 
     def restarted(self, pack: str) -> None:

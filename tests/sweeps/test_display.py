@@ -73,6 +73,40 @@ def test_a_log_gets_a_line_when_it_is_time(monkeypatch: pytest.MonkeyPatch):
     assert len(out.getvalue().splitlines()) == 2
 
 
+def test_a_log_says_what_failed_once_and_which_packs_start_again():
+    out = io.StringIO()
+    with Display(30, 0, 10.0, Console(file=out, width=200)) as shown:
+        for pack in ("a", "b"):
+            shown.reported(_done(pack, failed=("ValueError: [bold]no",)))
+        shown.reported({**_report("c", 0.0), "done": True, "failure": "No space left", "no_room": True})
+        shown.restarted("d")
+    assert out.getvalue().splitlines()[:-1] == [
+        "a: failed: ValueError: [bold]no",
+        "c: failed: No space left",
+        "d: its worker died; the pack goes on where it was saved",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cost", "words"), [(10.0, "0:05 left"), (1445.0, "24:00 left"), (86405.0, "24:00:00 left")]
+)
+def test_the_time_left_is_minutes_or_hours(cost, words):
+    clock = Clock()
+    tally = Tally(100, 0, cost=cost, clock=clock)
+    tally.started()
+    clock.now += 5
+    tally.reported(_done("a"))
+    assert tally.pace() == f"2.0 trials/s, {words}"
+
+
+def test_a_pack_that_starts_again_has_not_failed():
+    out = io.StringIO()
+    with Display(20, 0, 10.0, Console(file=out, width=100, force_terminal=True)) as shown:
+        shown.restarted("a")
+    assert "restarted a: its worker died" in out.getvalue()
+    assert "failed" not in out.getvalue()
+
+
 def test_a_terminal_sees_counts_use_and_the_last_failures(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(display, "_USE_INTERVAL", 0.0)
     out = io.StringIO()
