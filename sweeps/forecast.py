@@ -16,7 +16,7 @@ from study.trial import Trial
 from sweeps.costs import pack_cost
 from sweeps.learning import batch_points
 from sweeps.machine import RAY_BYTES, WORKER_BYTES, Node
-from sweeps.packing import capacity, capacity_beside_gpus, packs, planned_trials
+from sweeps.packing import Planned, capacity, capacity_beside_gpus, packs, planned_trials
 from sweeps.samplers import is_learning
 from sweeps.spec import Sweep
 
@@ -36,8 +36,10 @@ def forecast(sweep: Sweep, nodes: Sequence[Node]) -> str:
     beside = capacity_beside_gpus(schedule, nodes)
     cut = packs(planned, schedule, workers, room, beside=beside)
     largest = max(pack_memory([entry.trial for entry in pack]) for pack in cut)
-    work = [pack_cost([entry.trial for entry in pack]) for pack in cut]
-    seconds = _START_SECONDS + _makespan(work, workers) * _slowness()
+    if schedule.gpus_per_pack:
+        time_taken = "not predicted: what packs take is known of CPUs alone"
+    else:
+        time_taken = f"about {duration(_run_seconds(cut, workers, slowness()))} without the report"
     memory = len(nodes) * RAY_BYTES + workers * (WORKER_BYTES + largest)
     sizes = sorted(len(pack) for pack in cut)
     if learns:
@@ -55,9 +57,20 @@ def forecast(sweep: Sweep, nodes: Sequence[Node]) -> str:
             f"packs   {len(cut)}, of {sizes[0]} to {sizes[-1]} trials, on {workers} workers"
             + (f" with a GPU and {beside[0]} without" if beside[0] else ""),
             f"memory  about {memory / 2**30:.1f} GiB ({largest / 2**20:.0f} MiB in the largest pack)",
-            f"time    about {_duration(seconds)} without the report",
+            f"time    {time_taken}",
         )
     )
+
+
+def expected_seconds(sweep: Sweep, nodes: Sequence[Node], slowness: float) -> float:
+    """Seconds that a sweep whose sampler does not learn will take, without the report."""
+    workers, room = capacity(sweep.schedule, nodes)
+    return _run_seconds(packs(planned_trials(sweep), sweep.schedule, workers, room), workers, slowness)
+
+
+def _run_seconds(cut: Sequence[Sequence[Planned]], workers: int, slowness: float) -> float:
+    work = [pack_cost([entry.trial for entry in pack]) for pack in cut]
+    return _START_SECONDS + _makespan(work, workers) * slowness
 
 
 def _as_random(sweep: Sweep) -> Sweep:
@@ -73,7 +86,7 @@ def _makespan(work: Sequence[float], workers: int) -> float:
     return max(ends)
 
 
-def _slowness() -> float:
+def slowness() -> float:
     """Seconds of one thread here for a second of `sweeps.costs`: the least over half a second of packs."""
     pack = [replace(_TRIAL, seed=seed) for seed in range(16)]
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
@@ -94,7 +107,8 @@ def _seconds_of(pack: Sequence[Trial]) -> float:
     return time.process_time() - started
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """For example "75 s", "12 min", "2.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

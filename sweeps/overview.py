@@ -92,10 +92,17 @@ def list_runs(
 
 
 def presets() -> None:
-    """List the sweeps that come with gradatlas."""
+    """List the sweeps that come with gradatlas, and how long they take on this machine."""
     from sweeps import runs as life
+    from sweeps.forecast import duration, expected_seconds, slowness
+    from sweeps.machine import this_node
     from sweeps.spec import load_sweep
 
-    for name, path in life.preset_files().items():
-        sweep = load_sweep(path)
-        OUT.print(f"{name}: {sweep.question} ({sweep.trials} trials)", markup=False)
+    with ERR.status("presets …"):
+        pace = slowness()
+        for name, path in life.preset_files().items():
+            sweep = load_sweep(path)
+            seconds = expected_seconds(sweep, [this_node(life.usable_cpus(sweep, None))], pace)
+            OUT.print(
+                f"{name}: {sweep.question} ({sweep.trials} trials, about {duration(seconds)})", markup=False
+            )

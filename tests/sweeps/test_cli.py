@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.runs import preset_files
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -125,11 +127,19 @@ def test_status_reads_the_ledger_alone(command, finished_run):
     assert f"cannot be read: results/{victim.name}" in ended.out
 
 
-def test_list_and_presets_and_version(command, finished_run, tmp_path):
+def test_list_and_version(command, finished_run, tmp_path):
     assert "24/24 trials  complete" in command("list", "--runs", finished_run.folder.parent).out
     assert "start one with" in command("list", "--runs", tmp_path / "none").out
-    assert "quickstart: " in command("presets").out
     assert command("--version").out.strip() == "gradatlas 0.1.0"
+
+
+def test_presets_says_what_a_dry_run_says_of_the_time(command, monkeypatch):
+    monkeypatch.setattr("sweeps.forecast.slowness", lambda: 1.0)
+    shown = command("presets").out.splitlines()
+    assert [line.split(": ")[0] for line in shown] == list(preset_files())
+    dry = command("run", "phase", "--dry-run").out.splitlines()
+    rows, time = dry[0].split()[1], " ".join(dry[-1].split()[1:4])  # "about", a number, its unit
+    assert next(line for line in shown if line.startswith("phase: ")).endswith(f"({rows} trials, {time})")
 
 
 def test_a_report_without_results_is_told(command, planned_run):
@@ -139,14 +149,17 @@ def test_a_report_without_results_is_told(command, planned_run):
     assert str(planned_run.folder) in ended.err
 
 
-def test_a_damaged_file_is_named_and_the_rest_is_reported(command, finished_run):
+def test_what_cannot_be_read_is_named_and_the_rest_is_reported(command, finished_run, tmp_path):
     victim = sorted(finished_run.results.glob("*.parquet"))[0]
     victim.write_bytes(victim.read_bytes()[:200])
-    ended = command("report", finished_run.folder)
+    finished_run.sweep_file.write_text("[limits]\nstable_decades = = 2")
+    ended = command("report", finished_run.folder, "--out", tmp_path / "r.html")
     assert ended.code == 0
     assert victim.name in ended.err
-    assert "report: " in ended.out
-    assert victim.name in (finished_run.folder / "report" / "report.html").read_text()
+    assert "the report takes the default limits" in ended.err
+    assert f"report: {tmp_path / 'r.html'}" in ended.out
+    assert victim.name in (tmp_path / "r.html").read_text()
+    assert "must be a file's name" in command("report", finished_run.folder, "--out", tmp_path).err
 
 
 def test_a_sweep_without_axes_has_one_point_of_everything(command, tmp_path):
@@ -237,11 +250,3 @@ def test_a_tilde_is_the_home_and_a_star_a_star_in_the_runs_folder(command, spec,
         assert create_run(folder, sweep, "small.toml", cpus=1).pack_sizes()
     assert (tmp_path / "home" / "gx" / "n").is_dir()
     assert (tmp_path / "g[1]*" / "n").is_dir()
-
-
-def test_a_report_says_that_the_limits_could_not_be_read(command, finished_run, tmp_path):
-    finished_run.sweep_file.write_text("[limits]\nstable_decades = = 2")
-    ended = command("report", finished_run.folder, "--out", tmp_path / "r.html")
-    assert ended.code == 0
-    assert "the report takes the default limits" in ended.err
-    assert "must be a file's name" in command("report", finished_run.folder, "--out", tmp_path).err
