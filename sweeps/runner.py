@@ -77,6 +77,11 @@ class _Reporter(Callback):
         if self._watcher is not None:
             self._watcher.reported(result)
 
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """A pack has ended: Tune keeps it, but nobody asks for 40 kB of statistics over its metrics."""
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
+
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A worker died, and its pack is started again: not for ever where none lives to report."""
         self._deaths += 1
