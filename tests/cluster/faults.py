@@ -8,6 +8,7 @@ kills one run's driver that many times at random moments, resumes it to the end,
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -24,7 +25,9 @@ import polars as pl
 import torch
 
 from study.experiment import results
+from study.regimes import DEFAULT_LIMITS
 from sweeps.ledger import Ledger
+from sweeps.pack_run import PackRun
 from sweeps.runs import create_run
 from sweeps.spec import parse_sweep
 
@@ -38,6 +41,7 @@ question = "What survives?"
 [scientific]
 depth = [2, 4, 8]
 activation = ["relu", "tanh"]
+weight_gain = {{ low = 0.5, high = 2.0, log = true, levels = 10 }}
 [nuisance]
 learning_rate = {{ low = 1e-2, high = 100.0, log = true }}
 [fixed]
@@ -46,7 +50,7 @@ batch_size = 16
 steps = {steps}
 [search]
 sampler = "{sampler}"
-points = {points}
+{points}
 [schedule]
 pack_size = 8
 cpus = 2
@@ -55,22 +59,32 @@ save_interval = 0.2
 
 
 def sweep_text(*, sampler: str = "qmc", points: int = 64, steps: int = 400) -> str:
-    """A sweep whose packs of 8 take about a second each, on one thread."""
-    return SWEEP.format(sampler=sampler, points=points, steps=steps)
+    """A sweep whose packs of 8 take about a second each, on one thread; a grid has 60 points."""
+    counted = "" if sampler == "grid" else f"points = {points}"
+    return SWEEP.format(sampler=sampler, points=counted, steps=steps)
 
 
 def expected_rows(text: str, folder: Path) -> pl.DataFrame:
     """The rows of a sweep that nothing disturbs: trained in this process, without Ray, in other packs."""
     other_packs = text.replace("pack_size = 8", "pack_size = 256")
+    ledger = create_run(folder, parse_sweep(tomllib.loads(other_packs), "sweep.toml"), "sweep.toml", cpus=2)
+    with _one_thread():
+        for pack in ledger.pending_packs():
+            ledger.write_result(pack, results(ledger.pack_trials(pack)))
+    return rows(folder)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch as a worker has it."""
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    ledger = create_run(folder, parse_sweep(tomllib.loads(other_packs), "sweep.toml"), "sweep.toml", cpus=2)
-    for pack in ledger.pending_packs():
-        ledger.write_result(pack, results(ledger.pack_trials(pack)))
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(grad)
-    return rows(folder)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(grad)
 
 
 def rows(run: Path) -> pl.DataFrame:
@@ -168,6 +182,27 @@ def started(text: str, folder: Path, *arguments: object, **environment: str) -> 
 def resumed(run: Path, *arguments: object, **environment: str) -> tuple[int, str, str]:
     """How `resume` ended."""
     return Command("resume", run, "--no-report", *arguments, **environment).ended()
+
+
+def ended_here(run: Path) -> None:
+    """Ends a run's packs in this process, from what is saved of them, as Ray's workers would."""
+    ledger = Ledger(run)
+    with _one_thread():
+        for pack in ledger.pending_packs():
+            left = PackRun(
+                ledger,
+                pack,
+                driver="test",
+                device=torch.device("cpu"),
+                limits=DEFAULT_LIMITS,
+                save_interval=math.inf,
+                max_failures=0,
+            )
+            while left.rows is None:
+                left.advance()
+                left.keep()
+    with ledger.locked():
+        ledger.clear_states()
 
 
 def survive(kills: int, folder: Path, seed: int) -> None:

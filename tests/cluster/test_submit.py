@@ -79,6 +79,7 @@ def test_a_submitted_run_takes_its_sweep_and_data_along(tmp_path, job_server):
     code, out, err = Command("submit", spec, *submitted, PYTHONPATH=str(Path(__file__).parents[2])).ended()
     assert code == 0, out + err
     assert "6/6 trials" in out
+    assert "report: " in out
     assert out.strip().splitlines()[-1].endswith("succeeded")
     rows = pl.read_parquet(tmp_path / "runs" / "run" / "results" / "*.parquet")
     assert sorted(rows["trial"]) == list(range(6))
