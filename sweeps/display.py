@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from rich.console import Console
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -20,6 +21,9 @@ from sweeps.machine import CpuUse, gpu_share
 _LINE_INTERVAL = 30.0  # seconds between two lines of a log
 _USE_INTERVAL = 2.0  # seconds over which the use of the machine is taken
 _RESTARTED = "its worker died; the pack goes on where it was saved"
+_STOPPING = "stopping: saving packs …"
+_ECHO = 3  # columns that stay free, so that a terminal's ^C does not wrap and shift what is drawn anew
+_WIDE = 80  # columns of a terminal that has room for the time passed
 _COLORS = {
     "vanishing": "blue",
     "stable": "green",
@@ -117,8 +121,8 @@ class Watcher(Protocol):
     def restarted(self, pack: str) -> None:
         """A pack's worker died."""
 
-    def tick(self) -> None:
-        """Time has passed."""
+    def tick(self, *, stopping: bool = False) -> None:
+        """Time has passed; no pack starts any more where the run is stopping."""
 
 
 class _Use:
@@ -151,15 +155,16 @@ class Display:
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("trials"),
-            BarColumn(),
+            BarColumn(bar_width=min(40, max(4, console.width - 58))),  # the numbers go first
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            *([TimeElapsedColumn()] if console.width >= _WIDE else []),
             TextColumn("{task.fields[pace]}"),
             console=console,
         )
         self._task = self._bar.add_task("trials", total=planned, completed=done, pace="starting Ray …")
         self._live: Live | None = None
         self._printed: deque[str] = deque(maxlen=100)  # reasons that a log has
+        self._stopping = False
 
     def __enter__(self) -> Display:
         if self._console.is_terminal:
@@ -184,7 +189,8 @@ class Display:
         self._tally.reported(report)
         if self._live is None:
             self._print_new(_reasons(report), report["pack"])
-        self._bar.update(self._task, completed=self._tally.done, pace=self._tally.pace())
+        pace = _STOPPING if self._stopping else self._tally.pace()
+        self._bar.update(self._task, completed=self._tally.done, pace=pace)
 
     def _print_new(self, reasons: list[str], pack: str) -> None:
         """A line of the log for each reason, once where all packs have the same."""
@@ -199,11 +205,16 @@ class Display:
         if self._live is None:
             self._console.print(f"{pack}: {_RESTARTED}", highlight=False, markup=False)
 
-    def tick(self) -> None:
+    def tick(self, *, stopping: bool = False) -> None:
         """Shows what changed; a log gets a line when it is time."""
+        begins_to_stop, self._stopping = stopping and not self._stopping, stopping
+        if begins_to_stop:
+            self._bar.update(self._task, pace=_STOPPING)
         measured = self._use.measure()
-        if self._live is not None and measured:
+        if self._live is not None and (measured or begins_to_stop):
             self._live.update(self._view())
+        elif self._live is None and begins_to_stop:
+            self._console.print(_STOPPING, highlight=False, markup=False)
         elif self._live is None and time.monotonic() - self._last_line >= _LINE_INTERVAL:
             self._print_line()
 
@@ -212,7 +223,7 @@ class Display:
         parts = [self._tally.line(), self._use.words()]
         self._console.print("; ".join(part for part in parts if part), highlight=False, markup=False)
 
-    def _view(self) -> Table:
+    def _view(self) -> Constrain:
         view = Table.grid(padding=(0, 1))
         view.add_row(self._bar)
         for title, names, found in (
@@ -227,7 +238,7 @@ class Display:
         for failure in self._tally.failures:
             title = "restarted" if failure.endswith(_RESTARTED) else "failed"
             view.add_row(Text(f"{title:10}{failure}", style="magenta", overflow="ellipsis", no_wrap=True))
-        return view
+        return Constrain(view, self._console.width - _ECHO)
 
 
 class JsonLines:
@@ -265,7 +276,7 @@ class JsonLines:
         """A pack's worker died."""
         self._write(event_line("restart", pack=pack, reason=_RESTARTED))
 
-    def tick(self) -> None:
+    def tick(self, *, stopping: bool = False) -> None:
         """A line when it is time."""
         self._use.measure()
         if time.monotonic() - self._last >= _LINE_INTERVAL:

@@ -77,7 +77,6 @@ def _run_watched(
     """Why the run stopped before its end, if it did, and what failed."""
     from sweeps import runs as life
     from sweeps.display import Display, JsonLines
-    from sweeps.runner import run_packs
 
     counts = before.planned, before.finished, life.cost_ahead(ledger, before)
     gpus = sweep.schedule.gpus_per_pack > 0
@@ -88,6 +87,8 @@ def _run_watched(
     )
     try:
         with watched as watcher:
+            from sweeps.runner import run_packs  # Ray takes seconds, in which something is on the screen
+
             ended = run_packs(ledger, sweep, cpus, watcher, in_cluster=in_cluster)
     except KeyboardInterrupt:
         return "interrupted", ()

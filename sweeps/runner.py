@@ -101,7 +101,7 @@ class _Reporter(Callback):
         """Several times a second."""
         self._stop.tell_workers()
         if self._watcher is not None:
-            self._watcher.tick()
+            self._watcher.tick(stopping=self._stop.reason is not None)
         if self._stop.reason is None and time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._looked = time.monotonic()
             # Tune would wait for ever for a node to put the packs on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,33 @@ def test_the_time_left_is_minutes_or_hours(cost, words):
     clock.now += 5
     tally.reported(_done("a"))
     assert tally.pace() == f"2.0 trials/s, {words}"
+
+
+def test_a_run_that_stops_says_so_at_once_and_once():
+    log, terminal = io.StringIO(), io.StringIO()
+    with Display(20, 0, 10.0, Console(file=log, width=200)) as shown:
+        shown.tick()
+        for _ in range(2):
+            shown.tick(stopping=True)
+    assert log.getvalue().splitlines()[0] == "stopping: saving packs …"
+    assert log.getvalue().count("stopping") == 1
+    with Display(20, 0, 10.0, Console(file=terminal, width=100, force_terminal=True)) as shown:
+        shown.tick(stopping=True)
+        shown.reported(_done("a"))
+        shown._live.refresh()  # type: ignore[union-attr]
+    last = terminal.getvalue().split("trials")[-1]
+    assert "10/20" in last
+    assert "stopping: saving packs" in last
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_a_narrow_terminal_has_whole_numbers_and_room_for_the_echo_of_ctrl_c(width):
+    out = io.StringIO()
+    with Display(2048, 0, 10.0, Console(file=out, width=width, force_terminal=True)) as shown:
+        shown.reported(_done("a", failed=("ValueError: " + 20 * "long ",)))
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue()).splitlines()
+    assert max(map(len, lines)) <= width - 2
+    assert any("10/2048" in line and " left" in line for line in lines)
 
 
 def test_a_pack_that_starts_again_has_not_failed():
