@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,11 +114,11 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
 
 
 class Command:
-    """The command in a process of its own."""
+    """The command in a process of its own, started `through` another command."""
 
-    def __init__(self, *arguments: object, **environment: str) -> None:
+    def __init__(self, *arguments: object, through: Sequence[str] = (), **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from sweeps.cli import main; main()", *map(str, arguments)],
+            [*through, sys.executable, "-c", "from sweeps.cli import main; main()", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
