@@ -29,6 +29,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 import ray
+from ray._private import ray_constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import study
@@ -46,19 +47,38 @@ _ANSWER_SECONDS = 120.0  # within which a node must answer; importing torch ther
 def own_ray(cpus: int) -> Iterator[None]:
     """A Ray of this process on the loopback; without a token, since nobody else reaches it."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    with _no_other_machines():
+        try:
+            ray.init(
+                address="local",  # RAY_ADDRESS may name a cluster that was not asked for
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE,
+                _node_ip_address="127.0.0.1",
+            )
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _no_other_machines() -> Iterator[None]:
+    """Lets Ray's processes think that they are on a system without clusters.
+
+    Elsewhere it takes 127.0.0.1 for the machine's address in the network, and listens on all of them.
+    """
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    said = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
     try:
-        ray.init(
-            address="local",  # RAY_ADDRESS may name a cluster that was not asked for
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE,
-            _node_ip_address="127.0.0.1",
-        )
         yield
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(name)
+        if said is not None:
+            os.environ[name] = said
 
 
 @contextmanager

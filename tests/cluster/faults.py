@@ -33,6 +33,9 @@ from sweeps.spec import parse_sweep
 
 ROOT = Path(__file__).parents[2]
 PATCHES = str(Path(__file__).parent / "patches")  # on PYTHONPATH they are faults of a process
+# Only where Ray thinks that this machine cannot be part of a cluster do all its processes, and the drivers
+# that join them, listen on 127.0.0.1 alone.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 DEADLINE = 180.0  # seconds: far beyond what any wait here takes, so that a test fails and does not hang
 MAY_DIFFER = ("seconds", "device", "pack")
 
@@ -134,21 +137,21 @@ class Command:
 
     def descendants(self, name: str) -> list[int]:
         """Processes below this one whose command line contains a name."""
-        return [pid for pid in _descendants(self.process.pid) if name in _command_line(pid)]
+        return [pid for pid in descendants(self.process.pid) if name in _command_line(pid)]
 
     def workers(self) -> list[int]:
         """Ray's actors that train packs."""
         return [pid for pid in self.descendants("ray::") if "Trainable" in _command_line(pid)]
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return
     for child in map(int, children):
         yield child
-        yield from _descendants(child)
+        yield from descendants(child)
 
 
 def _command_line(pid: int) -> str:
