@@ -12,6 +12,7 @@ import pytest
 
 from sweeps.storage import local_copy, place_of
 from tests.cluster.faults import (
+    LOOPBACK,
     PATCHES,
     Command,
     assert_undisturbed,
@@ -30,9 +31,8 @@ _SMALL = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head without CPUs of its own, in processes of its own on the loopback."""
-    # Only where Ray thinks that this machine cannot be part of a cluster do all nodes, and the drivers that
-    # join, listen on 127.0.0.1 alone.
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    for name, value in LOOPBACK.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_health_check_period_ms", "1000")  # five that fail, and a node counts as dead

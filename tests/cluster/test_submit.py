@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.cluster.faults import Command, wait_until
+from tests.cluster.faults import LOOPBACK, Command, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -30,6 +30,8 @@ def _free_port() -> int:
 @pytest.fixture
 def job_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a cluster's job server, on the loopback."""
+    for name, value in LOOPBACK.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     port = _free_port()

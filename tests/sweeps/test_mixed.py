@@ -47,7 +47,11 @@ def test_the_kind_with_a_free_slot_gets_the_next_pack():
 
 def test_a_cpu_takes_no_pack_for_which_the_gpus_would_wait_at_the_end():
     costs = {"large": 50.0, "small": 1.0}
-    assert _all(_feed(costs, worth=100.0)) == [("large", "gpu"), ("small", "gpu")]
+    # 1 on the CPU takes as long as 101 of all together, and 91 are to do.
+    feed = _feed({**costs, "middle": 40.0}, worth=100.0)
+    assert _all(feed) == [("large", "gpu"), ("middle", "gpu")]
+    feed.finished("large", 1.0)
+    assert _all(feed) == [("small", "gpu")]
     feed = _feed({**costs, "larger": 60.0, "tiny": 0.5}, worth=100.0)
     # 0.5 on the CPU takes as long as 50.5 of all together, and 111.5 are to do; 1 would take 101 of 111.5.
     assert _all(feed) == [("larger", "gpu"), ("large", "gpu"), ("tiny", "cpu"), ("small", "cpu")]
