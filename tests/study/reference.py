@@ -106,9 +106,22 @@ def _flat_gradient(model: nn.Module) -> Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
 
-def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
-    """Losses, gradient norms and what clipping did to the direction, at each step; by torch, in float64."""
+def _move_by_an_ulp(model: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.mul_(1 + torch.finfo(parameter.dtype).eps / 2 * noise)
+
+
+def trained_alone(trial: Trial, data: Data, *, moved: int | None = None) -> dict[str, list[float]]:
+    """Losses, gradient norms and what clipping did to the direction, at each step; by torch, in float64.
+
+    With `moved`, a seed, from weights that are moved at random by about their last bit.
+    """
     model = Reference(trial)
+    if moved is not None:
+        _move_by_an_ulp(model, moved)
     optimizer = _optimizer(trial, model)
     record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": [], "cosines": []}
     for step in range(trial.steps):
