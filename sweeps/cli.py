@@ -5,22 +5,21 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError  # typer offers only their subclasses
 from typer.core import TyperCommand
 
-from sweeps import chain, jobs, overview, submit, theory
+from sweeps import chain, jobs, overview, reading, submit, theory
 from sweeps.errors import FAILURE, USER_ERROR, UserError
 from sweeps.execution import execute, print_event
 from sweeps.options import ERR, OUT, Address, JsonOutput, NoReport, RunArgument, RunsOption, TakeOver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
+    from sweeps.ledger import Ledger
     from sweeps.machine import Node
     from sweeps.spec import Sweep
     from sweeps.storage import Place
@@ -124,15 +123,9 @@ def run(
         if not json_lines:
             where = f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else "")
             OUT.print(f"{sweep.trials} trials on {where}, into {folder}", markup=False)
+        report = _reporter(no_report, json_lines)
         try:
-            execute(
-                ledger,
-                sweep,
-                nodes,
-                report=_reporter(no_report, json_lines),
-                json_lines=json_lines,
-                in_cluster=bool(address),
-            )
+            execute(ledger, sweep, nodes, report=report, json_lines=json_lines, in_cluster=bool(address))
         except UserError:
             life.remove_unbegun(ledger)
             raise
@@ -169,7 +162,6 @@ def resume(
     from sweeps.ledger import Ledger
 
     ledger = Ledger.opened(run)
-    sweep = life.sweep_of(ledger)
     now = life.state(ledger)
     if now.is_complete:
         planned = now.planned
@@ -178,16 +170,7 @@ def resume(
         else:
             OUT.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
         return
-    with _machines(sweep, cpus, address) as nodes:
-        execute(
-            ledger,
-            sweep,
-            nodes,
-            report=_reporter(no_report, json_lines),
-            json_lines=json_lines,
-            take_over=take_over,
-            in_cluster=address is not None,
-        )
+    _go_on(ledger, cpus, address, no_report=no_report, json_lines=json_lines, take_over=take_over)
 
 
 @app.command()
@@ -201,10 +184,27 @@ def extend(
     address: Address = None,
 ) -> None:
     """Add points to a run, finished or not, and run what has no result; what is there stays."""
-    from sweeps import runs as life
     from sweeps.ledger import Ledger
 
     ledger = Ledger.opened(run)
+    _go_on(
+        ledger, cpus, address, points=points, no_report=no_report, json_lines=json_lines, take_over=take_over
+    )
+
+
+def _go_on(
+    ledger: Ledger,
+    cpus: int | None,
+    address: str | None,
+    *,
+    points: int = 0,
+    no_report: bool,
+    json_lines: bool,
+    take_over: bool,
+) -> None:
+    """Runs what a run has no result of, and `points` more in every part."""
+    from sweeps import runs as life
+
     sweep = life.sweep_of(ledger)
     with _machines(sweep, cpus, address) as nodes:
         execute(
@@ -221,154 +221,13 @@ def extend(
 
 def _reporter(no_report: bool, json_lines: bool) -> Callable[[Place], None] | None:
     """What writes the report at a run's end, if anything does."""
-    return None if no_report else partial(_write_report, json_lines=json_lines)
+    return None if no_report else partial(reading.write_report, json_lines=json_lines)
 
 
-def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Place:
-    """Where the report was written: made from a local copy, and put back, where the run is at a URL."""
-    from html import escape
-    from shlex import quote
-
-    from analysis.report import write_report
-    from analysis.tables import NoResultsError
-    from sweeps.storage import local_copy, upload
-
-    with local_copy(folder, "plans", "results") as local:
-        if local == folder:
-            return write_report(local, out, say)
-        try:
-            written = write_report(local, out, say)
-        except NoResultsError as error:
-            raise NoResultsError(str(error).replace(str(local), str(folder))) from None
-        page = written.read_text(encoding="utf-8").replace(str(local), escape(quote(str(folder))))
-        written.write_text(page, encoding="utf-8")
-        if out is not None:
-            return out
-        upload(local / "report", folder / "report")
-    return folder / "report" / "report.html"
-
-
-def _write_report(folder: Place, out: Path | None = None, *, json_lines: bool = False) -> None:
-    import logging
-
-    from analysis.tables import NoResultsError
-
-    # The analysis names files that it cannot read as warnings of its logger.
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    logger = logging.getLogger("analysis")
-    logger.addHandler(handler)
-    try:
-        with ERR.status("report …") as status:
-            written = _reported(folder, out, lambda doing: status.update(f"report: {doing}"))
-    except NoResultsError as error:
-        raise UserError(str(error)) from None
-    except ValueError as error:
-        raise UserError(f"{folder}: {error}") from None
-    except OSError as error:
-        place = out or error.filename or folder
-        raise UserError(f"{place}: the report cannot be written: {error.strerror}") from None
-    finally:
-        logger.removeHandler(handler)
-    if json_lines:
-        print_event("report", file=str(written))
-    else:
-        OUT.print(f"report: {written}", markup=False)
-
-
-@app.command()
-def report(
-    run: RunArgument,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the HTML goes.")] = None,
-) -> None:
-    """Write the report of a run, finished or not."""
-    from sweeps import runs as life
-    from sweeps.ledger import Ledger
-
-    ledger = Ledger.opened(run)
-    if out is not None and (out.is_dir() or not out.name):
-        raise UserError(f"--out {out}: must be a file's name, but is a folder")
-    try:
-        life.sweep_of(ledger)
-    except UserError as error:
-        ERR.print(f"warning: {run}/{error}; the report takes the default limits")
-    _write_report(ledger.folder, out)
-
-
-def _no_results(run: Place) -> AbstractContextManager[None]:
-    """Turns what the analysis cannot read into the user's message."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def told() -> Iterator[None]:
-        from analysis.tables import NoResultsError
-
-        try:
-            yield
-        except NoResultsError as error:
-            raise UserError(str(error)) from None
-        except ValueError as error:
-            raise UserError(f"{run}: {error}") from None
-
-    return told()
-
-
-@app.command()
-def claims(
-    run: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
-    """Answer the study's questions from a run: verdict, effect, interval, trials."""
-    from analysis import tables
-    from analysis.claims import claims as claims_of
-    from sweeps import analyse
-
-    with _no_results(run):
-        limits = tables.sweep_limits(tables.read_sweep(_name_of(run)))
-        found = claims_of(tables.labelled(tables.scan_results(_name_of(run))[0], limits), limits)
-    if as_json:
-        print(analyse.claims_json(found))
-    else:
-        analyse.print_claims(found, OUT)
-
-
-@app.command()
-def tables(
-    run: RunArgument,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that the tables go to.")],
-) -> None:
-    """Write a run's tables as Parquet and CSV: trials, layers, cells, regions, boundaries, claims, …"""
-    from analysis.export import write_tables
-    from sweeps import analyse
-
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: must be a folder, but is a file")
-    with _no_results(run), ERR.status("tables …") as status:
-        files = write_tables(_name_of(run), out, lambda doing: status.update(f"tables: {doing}"))
-    analyse.print_files(files, _rows, OUT)
-
-
-def _rows(file: Path) -> int:
-    import polars as pl
-
-    return pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
-
-
-@app.command()
-def compare(first: RunArgument, second: RunArgument) -> None:
-    """Put two runs side by side: shares, critical lines, answers."""
-    from analysis.comparing import compare as compared
-    from sweeps import analyse
-
-    with _no_results(first):
-        found = compared(_name_of(first), _name_of(second))
-    analyse.print_comparison(found, OUT)
-
-
-def _name_of(run: Place) -> Path | str:
-    """A run as the analysis names it: a folder, or a URL."""
-    return run if isinstance(run, Path) else str(run)
-
-
+app.command()(reading.report)
+app.command()(reading.claims)
+app.command()(reading.tables)
+app.command()(reading.compare)
 app.command()(overview.status)
 app.command()(overview.export)
 app.command(name="list")(overview.list_runs)
@@ -378,19 +237,7 @@ app.command()(submit.submit)
 app.command()(jobs.job)
 
 
-def _draw_phase_diagram(place: Any, file: Path, run: Path | None) -> None:
-    from analysis.figures.phase_diagram import write_phase_diagram
-
-    write_phase_diagram(place, file, run)
-
-
-app.command()(theory.theory_command(_draw_phase_diagram))
-
-
-def _draw_profile(rows: list[dict], file: Path) -> None:
-    from analysis.figures.network_profile import write_profile
-
-    write_profile(rows, file)
+app.command()(theory.theory_command(reading.draw_phase_diagram))
 
 
 class _ProfileCommand(TyperCommand):
@@ -399,7 +246,7 @@ class _ProfileCommand(TyperCommand):
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         from sweeps.profile import profile_command
 
-        return profile_command(_draw_profile).make_context(*arguments, **options)
+        return profile_command(reading.draw_profile).make_context(*arguments, **options)
 
 
 @app.command(cls=_ProfileCommand)
