@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def draw_figure(
 
 
 class Draughtsman:
-    """A process that draws figures; `names` waits until it is ready and tells which ones there are."""
+    """A process that draws figures; `names` waits until it is ready and tells which there are."""
 
     def __init__(self, job: Path, number: int) -> None:
         root = str(Path(__file__).parent.parent)
@@ -75,13 +76,16 @@ class Draughtsman:
                 env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
             )
 
+    @cached_property
     def names(self) -> list[str]:
         """The figures, in the report's order."""
         return list(json.loads(self._answer()))
 
     def draw(self, name: str) -> None:
-        """Draws a figure of the job; raises RuntimeError where that fails."""
+        """Draws a figure of the job; raises RuntimeError where that fails, ValueError where there is none."""
         assert self._process.stdin is not None
+        if name not in self.names:
+            raise ValueError(f"name: must be a figure ({', '.join(self.names)}), but got {name!r}")
         try:
             self._process.stdin.write(f"{name}\n")
             self._process.stdin.flush()
@@ -124,18 +128,16 @@ def draw_figures(
         return _drawn_here(trials, limits, folder, job, say)
     trials.write_parquet(job / "trials.parquet", compression="lz4")
     (job / "job.json").write_text(json.dumps({"limits": asdict(limits), "folder": str(folder)}))
-    names = hired[0].names()
+    names = hired[0].names
     waiting: SimpleQueue[str] = SimpleQueue()
     for name in names:
         waiting.put(name)
     with ThreadPoolExecutor(len(hired)) as pool:
-        list(pool.map(lambda one: _keep_busy(one, one is not hired[0], waiting, say), hired))
+        list(pool.map(lambda one: _keep_busy(one, waiting, say), hired))
     return {name: json.loads((job / f"{name}.json").read_text(encoding="utf-8")) for name in names}
 
 
-def _keep_busy(one: Draughtsman, is_new: bool, waiting: SimpleQueue[str], say: Say) -> None:
-    if is_new:
-        one.names()
+def _keep_busy(one: Draughtsman, waiting: SimpleQueue[str], say: Say) -> None:
     while True:
         try:
             name = waiting.get_nowait()

@@ -13,7 +13,9 @@ from analysis.figures.registry import FIGURES
 def test_a_figure_that_cannot_be_drawn_is_an_error_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text("{}")
     with draughtsmen(tmp_path, 2) as hired:
-        assert hired[0].names() == list(FIGURES)
+        assert hired[0].names == list(FIGURES)
+        with pytest.raises(ValueError, match="must be a figure"):
+            hired[0].draw("no figure")
         with pytest.raises(RuntimeError, match=r"(?s)ended with 1: .*trials\.parquet"):
             hired[0].draw("regime_map")
         with pytest.raises(RuntimeError, match="ended with 1"):
