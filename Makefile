@@ -8,14 +8,15 @@ BIN    := $(VENV)/bin
 quickstart: $(VENV)/.installed
 	$(BIN)/gradatlas run quickstart
 
-# One process a core; what needs all cores for itself comes after.
+# One process a core; runs on a real Ray come after.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not cluster"
 	$(MAKE) test-cluster
 
-# Runs on a real Ray that are killed, starved and resumed, one fault each.
+# Runs on a real Ray that are killed, starved and resumed, one fault each; they wait for Ray more than they
+# compute, so two go on at a time.
 test-cluster: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m cluster --durations=5
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m cluster --durations=5
 
 # One run whose driver is killed 20 times at random moments, and every row of it.
 faults: $(VENV)/.installed-dev
