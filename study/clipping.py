@@ -40,14 +40,18 @@ def gradient_norms(gradients: Sequence[Layer]) -> Float[Tensor, " trials"]:
 
 def _total_squares(gradients: Sequence[Layer], rows: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Sum of squares over layers, of all trials or of some rows; norms of layers are made in `dtype`."""
-    trials = max(len(layer.weight) for layer in gradients) if rows is None else len(rows)
-    total = torch.zeros(trials, dtype=torch.float64, device=gradients[0].weight.device)
-    for layer in gradients:
-        there = None if rows is None else rows[rows < len(layer.weight)]
-        for tensor in layer.tensors():
-            part = tensor if there is None else tensor[there]
-            # Rows are sorted, so the trials that have this layer come first in both cases.
-            total[: len(part)] += _norm(part, (1, 2), dtype).flatten().double().square_()
+    tensors = [tensor for layer in gradients for tensor in layer.tensors()]
+    if rows is not None:
+        tensors = [tensor[rows[rows < tensor.shape[0]]] for tensor in tensors]
+    # Rows are sorted, so the trials that have a layer come first in both cases; the others have zero there.
+    trials = max(tensor.shape[0] for tensor in tensors)
+    norms = torch.zeros(len(tensors), trials, dtype=dtype, device=tensors[0].device)
+    for norm, tensor in zip(norms, tensors, strict=True):
+        torch.linalg.vector_norm(tensor, dim=(1, 2), out=norm[: tensor.shape[0]], dtype=dtype)
+    # One after another: how a sum over an axis associates may depend on how many trials are beside.
+    total, *others = norms.double().square_()
+    for squares in others:
+        total += squares
     return total
 
 

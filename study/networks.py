@@ -38,14 +38,20 @@ class Workspace:
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self._dtype, self._device = dtype, device
         self._flat: dict[str, Tensor] = {}
+        self._latest: dict[str, tuple[tuple[int, ...], Tensor]] = {}
 
     def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """An uninitialised tensor; it is the same memory each time the name is asked for."""
+        latest = self._latest.get(name)
+        if latest is not None and latest[0] == shape:
+            return latest[1]
         size = math.prod(shape)
         flat = self._flat.get(name)
         if flat is None or flat.numel() < size:
             flat = self._flat[name] = torch.empty(size, dtype=self._dtype, device=self._device)
-        return flat[:size].view(shape)
+        view = flat[:size].view(shape)
+        self._latest[name] = (shape, view)
+        return view
 
     def within(self, place: str) -> Scratch:
         """`take` with the place put before each name."""

@@ -17,8 +17,7 @@ from torch import Tensor
 from study.shapes import Float
 
 _NUMPY_DTYPES = (torch.float32, torch.float64)
-_CHUNK = 2**15  # elements of the weights that are transposed at a time: they stay in a core's own cache
-_WIDEST, _SMALLEST_BATCH = 128, 32  # within which a product with transposed weights pays for transposing
+_SMALLEST_BATCH = 32  # from which on a product pays for transposing its weights
 
 
 def _vendor() -> str:
@@ -72,15 +71,21 @@ def multiply_transposed(
     out: Float[Tensor, "trials batch inner"],
 ) -> Tensor:
     """g @ weightᵀ, in `out`."""
-    inner, columns = weight.shape[1:]
-    pays = max(inner, columns) <= _WIDEST and g.shape[1] >= _SMALLEST_BATCH
-    if not pays or not _takes_numpy(g):
-        return multiply(g, weight.transpose(1, 2), out)
     # OpenBLAS is slow where the second matrix is transposed.
-    size = max(1, _CHUNK // (inner * columns))
-    gradients, weights, results = g.numpy(), weight.numpy().transpose(0, 2, 1), out.numpy()
-    with np.errstate(all="ignore"):
-        for first in range(0, len(g), size):
-            part = slice(first, first + size)
-            np.matmul(gradients[part], np.ascontiguousarray(weights[part]), out=results[part])
-    return out
+    pays = weight.dtype == torch.float32 and g.shape[1] >= _SMALLEST_BATCH
+    second = _transposed(weight) if pays and _takes_numpy(g) else weight.transpose(1, 2)
+    return multiply(g, second, out)
+
+
+def _transposed(
+    weight: Float[Tensor, "trials inner columns"],
+) -> Float[Tensor, "trials columns inner"]:
+    """A copy with each matrix transposed.
+
+    As a shuffle of channels: that has a kernel which transposes blocks in vector registers (float32 alone),
+    and takes a fifth of the time of `weight.transpose(1, 2).contiguous()`.
+    """
+    trials, inner, columns = weight.shape
+    flat = weight.reshape(1, 1, trials, inner * columns)
+    shuffled = torch.channel_shuffle(flat.permute(0, 3, 1, 2), inner)
+    return shuffled.permute(0, 2, 3, 1).view(trials, columns, inner)

@@ -215,22 +215,22 @@ class PackInTraining:
         """One step of the optimizer for all trials, or for those still running."""
         rates = {name: self._columns[name] for name in self._optimizer.rates} | {"clip": factors}
         rates = {name: rate.to(self._exact).view(-1, 1, 1) for name, rate in rates.items()}
+        # In place where that may be: not in bfloat16, in which 1 − adam_beta2 would be zero.
+        in_place = running is None and self._dtype == self._exact
         layers = zip(self._network.every_layer(), self._gradients, strict=True)
         for index, (layer, gradient) in enumerate(layers):
-            count = len(layer.weight)
+            count = layer.weight.shape[0]
             those = {name: rate[:count] for name, rate in rates.items()}
             kept = [slot[index].tensors() for slot in self._slots]
             tensors = zip(layer.tensors(), gradient.tensors(), *kept, strict=True)
             for parameter, its_gradient, *slots in tensors:
-                # In place where that may be: not in bfloat16, in which 1 − adam_beta2 would be zero.
-                value = parameter.to(self._exact, copy=running is not None)
-                self._optimizer.update(
-                    value, its_gradient.to(self._exact), tuple(slots), those, self.steps_done + 1
-                )
+                value = parameter if in_place else parameter.to(self._exact, copy=True)
+                exact = its_gradient if in_place else its_gradient.to(self._exact)
+                self._optimizer.update(value, exact, tuple(slots), those, self.steps_done + 1)
                 if running is not None:
                     changed = running[:count].view(-1, 1, 1)
                     torch.where(changed, value.to(parameter.dtype), parameter, out=parameter)
-                elif value is not parameter:
+                elif not in_place:
                     parameter.copy_(value)
 
     def _write(self, **values: Tensor) -> None:
