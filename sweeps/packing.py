@@ -31,9 +31,9 @@ class _Sizes:
 
 
 # With 32 packs per worker the last ones to finish leave a worker idle for at most about 3 % of the run. Below
-# 16 trials the Python around the stacked operations shows; 4 are still better than a long tail. Beyond 256
+# 16 trials the Python around the stacked operations shows; 4 are still better than a long tail. Beyond 128
 # nothing is gained on a CPU.
-_ON_CPU = _Sizes(packs_per_worker=32, tiny=4, small=16, largest=256)
+_ON_CPU = _Sizes(packs_per_worker=32, tiny=4, small=16, largest=128)
 # A GPU takes as long for one small net as for hundreds: few packs, as large as its memory holds.
 _ON_GPU = _Sizes(packs_per_worker=8, tiny=64, small=256, largest=8192)
 _BLOCK = 4096  # points that are proposed at a time
