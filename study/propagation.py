@@ -29,7 +29,7 @@ from study.trial import Trial
 
 # Within these decades the product of a signal and a gradient can be squared: 1e280 is below float64's 1e308.
 EXACT = 70.0
-SATURATED = 0.01  # |φ′| below this share of its maximum
+_SATURATED = 0.01  # |φ′| below this share of its maximum
 
 # Decades of the smallest positive and the largest number of each format.
 _FORMATS = {
@@ -146,6 +146,17 @@ def root_mean_square(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=(1, 2)) / (x.shape[1] * x.shape[2]) ** 0.5
 
 
+def unit_shares(activation: Activation, h: Tensor, y: Tensor) -> dict[str, Float[Tensor, " trials"]]:
+    """Shares: `saturated` values, |φ′(h)| below 1 % of its maximum, and `dead` units, φ′ = 0 on all inputs.
+
+    h is (trials, batch, units), y = φ(h).
+    """
+    derivative = activation.backward(torch.ones_like(y), h, y, None).abs_()
+    dead = (derivative.amax(dim=1) == 0).double().mean(dim=1)
+    saturated = derivative.lt_(_SATURATED * activation.largest_derivative)  # in place: ones and zeros
+    return {"saturated": saturated.mean(dim=(1, 2)), "dead": dead}
+
+
 class _Meter:
     """Reads RMS values at taps and steps, and keeps the signals in float64's exact range."""
 
@@ -222,7 +233,8 @@ class _Meter:
                 torch.log10(root_mean_square(gradient.weight)) + scale
             )
         elif isinstance(operation, Nonlinearity):
-            self._read_shares(number, operation.activation, kept)
+            for name, share in unit_shares(operation.activation, *kept).items():
+                self._shares[name][number - 1, : len(share)] = share
         if after is None:
             return
         rms = root_mean_square(after)
@@ -231,14 +243,6 @@ class _Meter:
         into = number - 1 if self._network.has_skip or operation.kind == "linear" else number
         self._read[operation.kind][into - 1, : len(rms)] = torch.log10(rms / self._before[: len(rms)])
         self._before[: len(rms)] = rms
-
-    def _read_shares(self, number: int, activation: Activation, kept: Kept) -> None:
-        x, y = kept
-        derivative = activation.backward(torch.ones_like(y), x, y, None).abs_()
-        count = len(derivative)
-        saturated = derivative < SATURATED * activation.largest_derivative
-        self._shares["saturated"][number - 1, :count] = saturated.double().mean(dim=(1, 2))
-        self._shares["dead"][number - 1, :count] = (derivative == 0).all(dim=1).double().mean(dim=1)
 
     def profile(self) -> Profile:
         """What was read; the factors of the last layer, which no step leads to, are nan."""

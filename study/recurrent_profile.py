@@ -23,7 +23,7 @@ from study.activations import Activation
 from study.blocks import Kept
 from study.cells import LSTM, Cell, State, Vanilla
 from study.networks import Workspace
-from study.propagation import EXACT, SATURATED, Profile, far_from_one, root_mean_square
+from study.propagation import EXACT, Profile, far_from_one, root_mean_square, unit_shares
 from study.recurrent import RecurrentNetwork, drives
 from study.shapes import Float
 
@@ -74,7 +74,8 @@ def _forward(network: RecurrentNetwork, inputs: Tensor, read: dict[str, Tensor])
         read["forward"][:, index] = torch.log10(root_mean_square(state[0])) + scale
         if isinstance(network.cell, Vanilla):
             there = _at_scale(network.cell.activation, scale)
-            _read_shares(there, state[0], index, read)
+            for name, share in unit_shares(there, state[0], there.value(state[0], None)).items():
+                read[name][:, index] = share
     return tape
 
 
@@ -114,14 +115,6 @@ def _between_units(cell: Cell, there: Activation, before: Tensor, after: Tensor)
     return Vanilla(
         replace(there, value=lambda h, out: there.value(h, None) * factor, backward=backward, in_place=False)
     )
-
-
-def _read_shares(there: Activation, h: Tensor, index: int, read: dict[str, Tensor]) -> None:
-    derivative = there.backward(torch.ones_like(h), h, there.value(h, None), None).abs()
-    read["saturated"][:, index] = (
-        (derivative < SATURATED * there.largest_derivative).double().mean(dim=(1, 2))
-    )
-    read["dead"][:, index] = (derivative == 0).all(dim=1).double().mean(dim=1)
 
 
 class _Sum:
