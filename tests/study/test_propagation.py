@@ -226,9 +226,19 @@ def test_relu_is_critical_at_he_within_the_spread_over_seeds():
     assert np.median(g) == pytest.approx(-0.109 * ratio, abs=4 * error)
 
 
-def test_saturation_and_death_are_shares_by_layer():
-    profile = _profile(Trial(depth=4, activation="tanh", weight_gain=50.0, steps=0, seed=0))
-    assert (profile.saturated[0] > 0.8).all()
-    dying = _profile(Trial(depth=30, width=4, activation="relu", steps=0, seed=0))
-    assert np.nanmax(dying.dead[0]) > 0
-    assert (_profile(Trial(depth=4, activation="linear", steps=0)).saturated == 0).all()
+@pytest.mark.parametrize(("activation", "steepest"), [("relu", 1.0), ("tanh", 1.0), ("gelu", 1.1289042)])
+def test_saturation_and_death_are_the_shares_that_autograd_counts(activation, steepest):
+    setting = {"activation": activation, "weight_gain": 3.0, "bias_std": 3.0, "width": 16, "steps": 0}
+    trials = [Trial(depth=depth, seed=depth, **setting) for depth in (6, 3)]
+    profile = _profile(*trials)
+    for place, trial in enumerate(trials):
+        model = Reference(trial)
+        for layer, tap in enumerate(model.hidden(INPUTS)[0]):
+            h = tap.detach().requires_grad_()
+            model.phi(h).sum().backward()
+            flat = h.grad.abs() < 0.01 * steepest
+            assert profile.saturated[place, layer] == pytest.approx(float(flat.double().mean()), abs=1e-12)
+            dead = [bool((h.grad[:, unit] == 0).all()) for unit in range(trial.width)]
+            assert profile.dead[place, layer] == pytest.approx(np.mean(dead), abs=1e-12)
+    assert 0 < np.nanmean(profile.saturated) < 1
+    assert (np.nanmax(profile.dead) > 0) == (activation != "tanh")
