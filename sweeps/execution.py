@@ -60,13 +60,13 @@ def execute(
             ledger, sweep, cpus, before, json_lines=json_lines, in_cluster=in_cluster
         )
         after = life.state(ledger)
-        code = _exit_code(stopped, after)
-        if report and code in (0, FAILURE):
+        code, is_ours = _exit_code(stopped, after), stopped != "taken over"
+        if report and is_ours and code in (0, FAILURE):
             report(ledger.folder)
     if json_lines:
         counts = {"done": after.finished, "planned": after.planned}
         print_event("end", run=str(ledger.folder), **counts, stopped=stopped, code=code)
-    if code:
+    if code or not is_ours:
         ERR.print(_ending(after, stopped, failures, ledger.folder))
         raise typer.Exit(code)
 
@@ -113,7 +113,9 @@ def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder
     if stopped in words:
         return f"{words[stopped]}: {done}; go on with: gradatlas resume {folder}"
     if stopped == "taken over":
-        return f"{folder}: another process took the run over; it goes on there"
+        return f"{folder}: another process took the run over" + (
+            "; it goes on there" if not after.is_complete else ", and it is complete"
+        )
     reason = f": {failures[-1]}" if failures else ""
     return (
         f"{after.planned - after.finished} of {after.planned} trials have no result{reason}; "
