@@ -30,7 +30,7 @@ import polars as pl
 from tests.bench import peers
 
 ROOT = Path(__file__).parents[2]
-TRIALS, PEER_TRIALS, LOOP_PACKS, SMALL_PACKS = 16_384, {"function": 40, "class": 160, "optuna": 400}, 16, 600
+TRIALS, PEER_TRIALS, LOOP_PACKS, SMALL_PACKS = 32_768, {"function": 40, "class": 160, "optuna": 400}, 16, 600
 WARM = 4  # trials of a peer that its pace leaves out
 
 SWEEP = f"""
