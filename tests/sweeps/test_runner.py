@@ -96,3 +96,17 @@ def test_a_worker_takes_the_threads_that_it_asked_for():
         finally:
             torch.set_num_threads(before)
             torch.set_grad_enabled(True)
+
+
+def test_a_pack_that_is_done_leaves_no_statistics_in_the_driver(planned_run):
+    from ray.tune.experiment import Trial
+
+    from sweeps.runner import _Reporter
+
+    trial = Trial("unused", stub=True, trial_id="1")
+    for progress in (0.5, 1.0):  # as Tune does for every report
+        trial.update_last_result({"trials": 4, "progress": progress, "training_iteration": 1})
+    kept = len(pickle.dumps((trial.metric_analysis, trial.metric_n_steps)))
+    _Reporter(watcher=None, stop=Stop(planned_run, seconds=None), patience=1).on_trial_complete(1, [], trial)
+    assert len(pickle.dumps((trial.metric_analysis, trial.metric_n_steps))) < kept / 20
+    assert trial.last_result["progress"] == 1.0
