@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from typing import Any
 
 import polars as pl
 
+from sweeps.runs import create_run
+from sweeps.spec import parse_sweep
+from sweeps.storage import Place
 from tests.bench import peers
 
 ROOT = Path(__file__).parents[2]
@@ -149,15 +153,31 @@ def _files(folder: Path) -> tuple[int, int]:
 
 
 @cache
-def the_run() -> Run:
-    """The trials through `gradatlas run`."""
-    return observed(SWEEP, _scaled(TRIALS), "run")
+def run_and_loop() -> tuple[Run, float]:
+    """The trials through `gradatlas run`, and trials per second of its packs in a loop over the engine.
+
+    Both in two processes. The loop takes some of the packs before the run and some after it, since a shared
+    machine is not equally fast all the time; its imports do not count.
+    """
+    points = _scaled(TRIALS)
+    sweep = parse_sweep(tomllib.loads(SWEEP) | {"search": {"points": points}}, "the sweep")
+    before = _loop_pace(create_run(_kept() / "plan", sweep, "", cpus=2).folder)
+    run = observed(SWEEP, points, "run")
+    return run, (before + _loop_pace(run.folder)) / 2
+
+
+def _loop_pace(run: Place) -> float:
+    command = [sys.executable, "-m", "tests.bench.loop", str(run), str(_scaled(LOOP_PACKS, 4))]
+    done = subprocess.run(
+        command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True, check=True
+    )
+    return sum(trials / seconds for trials, seconds in json.loads(done.stdout))
 
 
 @cache
 def trials_per_second() -> float:
     """Of the whole process."""
-    run = the_run()
+    run, _ = run_and_loop()
     return run.trials / run.seconds
 
 
@@ -185,24 +205,15 @@ def busy_workers() -> dict[str, float]:
     """Share of the two workers' time that the engine computes, from the first worker's start to the last
     pack's end.
     """
-    run = the_run()
+    run, _ = run_and_loop()
     seconds = pl.read_parquet(run.folder / "results" / "*.parquet")["seconds"].sum()
     first, last = run.times("workers")[0], run.times("pack")[-1]
     return {"value": seconds / (2 * (last - first)), "before_first": first, "after_last": run.seconds - last}
 
 
 def over_the_loop() -> dict[str, float]:
-    """The run's time over that of its packs in a loop over the engine, both in two processes.
-
-    The loop's pace is that of some of the packs; its imports do not count, the run's do.
-    """
-    run = the_run()
-    packs = _scaled(LOOP_PACKS, 4)
-    command = [sys.executable, "-m", "tests.bench.loop", str(run.folder), str(packs)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True, check=True
-    )
-    pace = sum(trials / seconds for trials, seconds in json.loads(done.stdout))
+    """The run's time over that of its packs in a loop over the engine."""
+    run, pace = run_and_loop()
     return {"value": pace * run.seconds / run.trials, "loop_trials_per_second": pace}
 
 
