@@ -10,7 +10,7 @@ quickstart: $(VENV)/.installed
 
 # One process a core; runs on a real Ray come after.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not cluster"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not cluster"
 	$(MAKE) test-cluster
 
 # Runs on a real Ray that are killed, starved and resumed, one fault each; they wait for Ray more than they
