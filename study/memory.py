@@ -11,7 +11,7 @@ from study.optimizers import OPTIMIZERS
 from study.trial import RECURRENT, Trial
 
 _STEP_TENSORS = {"rnn": 2, "lstm": 7, "gru": 7}  # that a time step keeps, of a signal's size
-_BESIDE = 48 * 2**20  # bytes of the products' own buffers, measured; the same for packs of any size
+_BESIDE = 48 * 2**20  # bytes of the BLAS' own buffers, measured; the same for packs of any size
 
 
 def pack_memory(trials: Sequence[Trial]) -> int:
@@ -31,7 +31,8 @@ def pack_memory(trials: Sequence[Trial]) -> int:
     rows = len(trials) * plane * (3 if first.skip == "none" else 4)  # the readout's and the backward pass's
     # The profile holds its parameters and what they were drawn as, or the signals and the probe.
     profile = 8 * (parameters + max(parameters, signals + rows + len(trials) * plane))
-    return _BESIDE + max(profile, 4 * (_copies(trials) * parameters + signals + rows))
+    turned = len(trials) * first.width**2  # one layer's weights, transposed for the gradient at its input
+    return _BESIDE + max(profile, 4 * (_copies(trials) * parameters + signals + rows + turned))
 
 
 def _copies(trials: Sequence[Trial]) -> int:

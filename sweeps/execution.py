@@ -113,9 +113,8 @@ def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder
     if stopped in words:
         return f"{words[stopped]}: {done}; go on with: gradatlas resume {folder}"
     if stopped == "taken over":
-        return f"{folder}: another process took the run over" + (
-            "; it goes on there" if not after.is_complete else ", and it is complete"
-        )
+        now = "and it is complete" if after.is_complete else "it goes on there"
+        return f"{folder}: another process took the run over; {now}"
     reason = f": {failures[-1]}" if failures else ""
     return (
         f"{after.planned - after.finished} of {after.planned} trials have no result{reason}; "
