@@ -19,8 +19,8 @@ from study.shapes import Float
 
 # A total float32 norm between these was neither overflown nor missing anything that could show in it.
 _TRUSTED = (1e-12, 1e18)
-_TORCH_EPS = 1e-6  # in torch.nn.utils.clip_grad_norm_, whose definition this follows
-_SMALLEST_UNIT = 1e-3  # Brock et al. (2021): units with smaller weights are clipped as if they had this norm
+TORCH_EPS = 1e-6  # in torch.nn.utils.clip_grad_norm_, whose definition this follows
+SMALLEST_UNIT = 1e-3  # Brock et al. (2021): units with smaller weights are clipped as if they had this norm
 
 
 def gradient_norms(gradients: Sequence[Layer]) -> Float[Tensor, " trials"]:
@@ -73,14 +73,15 @@ def clip_units(
 ) -> None:
     """Adaptive clipping, in place: no unit's gradient is longer than limit × its weights.
 
-    A unit is a column of a weight, or a whole bias, scale or shift. Source: Brock et al. (2021),
-    "High-performance large-scale image recognition without normalization".
+    A unit is a column of a weight, or a whole vector: a bias, scale, shift or the weight of one input.
+    Source: Brock et al. (2021), "High-performance large-scale image recognition without normalization", and
+    their code.
     """
     for layer, values in zip(gradients, parameters, strict=True):
         for tensor, value in zip(layer.tensors(), values.tensors(), strict=True):
             dims = (1,) if tensor.shape[1] > 1 else (1, 2)
             size = _norm(value, dims, torch.promote_types(value.dtype, torch.float32))
-            allowed = limits[: len(tensor)].view(-1, 1, 1) * size.clamp_(min=_SMALLEST_UNIT)
+            allowed = limits[: len(tensor)].view(-1, 1, 1) * size.clamp_(min=SMALLEST_UNIT)
             length = _norm(tensor, dims, torch.float64)
             # length > 0 wherever it is above what is allowed; where it is not, nothing is changed.
             factor = torch.where(length > allowed, allowed / length, 1.0)
@@ -91,4 +92,4 @@ def norm_factors(
     norms: Float[Tensor, " trials"], limits: Float[Tensor, " trials"]
 ) -> Float[Tensor, " trials"]:
     """What to multiply each trial's gradient by so that its norm is at most its limit."""
-    return (limits / (norms + _TORCH_EPS)).clamp_(max=1.0)
+    return (limits / (norms + TORCH_EPS)).clamp_(max=1.0)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from study import plain
 from study.blocks import Layer
 from study.clipping import clip_units, clip_values, gradient_norms, norm_factors
 from study.divergence import first_bad_layers
@@ -93,9 +94,11 @@ class PackInTraining:
     ) -> None:
         self._trials, self._limits, first = trials, limits, trials[0]
         self._device = torch.device("cpu") if device is None else device
-        default = 1 if self._device.type == "cpu" else _LONGEST_WINDOW
-        self._check_every = default if check_every is None else check_every
         self._dtype = DTYPES[first.dtype] if dtype is None else dtype
+        self._is_compiled = plain.takes(first, self._dtype, self._device)
+        asks_freely = self._device.type == "cpu" and not self._is_compiled
+        default = 1 if asks_freely else _LONGEST_WINDOW
+        self._check_every = default if check_every is None else check_every
         self._loss, self._optimizer = task_named(first.task).loss, OPTIMIZERS[first.optimizer]
         self._data = data
         self._inputs, self._targets = self._on_device(data.inputs, data.targets)
@@ -113,7 +116,8 @@ class PackInTraining:
         }
         self._clips_in_use = _clips_in_use(trials)
         layers = self._network.every_layer()
-        self._gradients = [layer.mapped(torch.empty_like) for layer in layers]
+        # In machine code a trial's gradient is where the core works on it, and nowhere else.
+        self._gradients = [] if self._is_compiled else [layer.mapped(torch.empty_like) for layer in layers]
         self._exact = torch.float32 if self._dtype == torch.bfloat16 else self._dtype
         self._slots = [
             [layer.mapped(partial(torch.zeros_like, dtype=self._exact)) for layer in layers]
@@ -151,6 +155,9 @@ class PackInTraining:
         examples, size = len(self._inputs), self._trials[0].batch_size
         chosen = [batch_indices(examples, size, step) for step in range(self.steps_done, end)]
         batches = torch.from_numpy(np.stack(chosen)).to(self._device)
+        if self._is_compiled:
+            self._train_compiled(batches)
+            return
         for rows in batches:
             factors = self._take_gradients(rows)
             running = self._columns["diverged_step"] < 0
@@ -163,6 +170,27 @@ class PackInTraining:
                 if len(self._places):
                     self._update(factors)
             self.steps_done += 1
+
+    def _train_compiled(self, batches: Tensor) -> None:
+        """Trains a window in machine code, trial by trial."""
+        end = self.steps_done + len(batches)
+        recorded = plain.train(
+            self._trials[0],
+            self._network.depths,
+            self._network.every_layer(),
+            self._slots,
+            self._columns,
+            self._batch(batches),
+            steps_done=self.steps_done,
+            diverged_factor=self._limits.diverged_factor,
+        )
+        for name, values in recorded.items():
+            self._record[name][self.steps_done : end, self._places] = values
+        self.steps_done = end - 1
+        diverged = self._columns["diverged_step"] >= 0
+        if diverged.any():
+            self._drop(diverged, batches)
+        self.steps_done = end
 
     def _measure(self, index: int) -> None:
         """The profile as it is now, with the inputs and the probe of the one at initialisation."""
@@ -355,6 +383,8 @@ def _clips_in_use(trials: Sequence[Trial]) -> set[str]:
 
 def _selected(layers: Sequence[Layer], rows: Tensor, hidden: int) -> list[Layer]:
     """The rows of some trials of each layer that one of them has; the readout comes last."""
+    if not layers:
+        return []
     return [
         layer.mapped(lambda tensor: tensor[rows[rows < len(tensor)]])
         for layer in (*layers[:hidden], layers[-1])

@@ -12,7 +12,7 @@ from typing import Any
 
 from study.records import SCHEMA_VERSION
 
-_PACKAGES = ("torch", "ray", "optuna", "polars", "seaborn", "numpy", "scipy", "pyarrow")
+_PACKAGES = ("torch", "ray", "optuna", "polars", "seaborn", "numpy", "scipy", "numba", "pyarrow")
 
 
 def environment(run: str, spec: str, cpus: int) -> str:

@@ -93,9 +93,11 @@ def _optimizer(trial: Trial, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _clip_units(model: nn.Module, limit: float) -> None:
-    """Adaptive clipping of Brock et al. (2021), unit by unit, as their text reads."""
+    """Adaptive clipping of Brock et al. (2021), unit by unit; as in their code a vector is one unit, also
+    where it is the weight of a single input."""
     for parameter in model.parameters():
-        units = list(range(len(parameter))) if parameter.ndim == 2 else [slice(None)]
+        is_vector = parameter.squeeze().ndim < 2
+        units = [slice(None)] if is_vector else list(range(len(parameter)))
         for unit in units:
             allowed = limit * max(float(parameter.detach()[unit].norm()), 1e-3)
             if float(parameter.grad[unit].norm()) > allowed:
@@ -124,9 +126,10 @@ def trained_alone(trial: Trial, data: Data, *, moved: int | None = None) -> dict
         _move_by_an_ulp(model, moved)
     optimizer = _optimizer(trial, model)
     record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": [], "cosines": []}
+    compare = nn.functional.mse_loss if data.targets.is_floating_point() else nn.functional.cross_entropy
     for step in range(trial.steps):
         chosen = batch_indices(len(data.inputs), trial.batch_size, step)
-        loss = nn.functional.cross_entropy(model(data.inputs[chosen]), data.targets[chosen])
+        loss = compare(model(data.inputs[chosen]), data.targets[chosen])
         optimizer.zero_grad()
         loss.backward()
         record["losses"].append(loss.item())

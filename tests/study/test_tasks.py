@@ -13,11 +13,10 @@ from torch import nn
 
 from study.experiment import results
 from study.losses import SQUARED_ERROR
-from study.networks import Network
 from study.randomness import stream
 from study.synthetic import spiral_examples, teacher_examples
 from study.tasks import TASKS, batch_indices, task_named
-from study.training import train
+from study.training import PackInTraining, train
 from study.trial import Trial
 from tests.study.reference import Reference
 
@@ -93,13 +92,14 @@ def test_a_pack_learns_each_task(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_trial_sees_the_same_batches_whatever_it_is(name, monkeypatch):
     seen: list[np.ndarray] = []
-    plain = Network.loss_gradients
+    taken = PackInTraining._batch
 
-    def noted(self, batch, *rest, **named):
-        seen.append(batch[0].double().numpy())
-        return plain(self, batch, *rest, **named)
+    def noted(self, rows):
+        inputs, targets = taken(self, rows)
+        seen.extend(inputs.reshape(-1, 16, inputs.shape[-1]).double().numpy())
+        return inputs, targets
 
-    monkeypatch.setattr(Network, "loss_gradients", noted)
+    monkeypatch.setattr(PackInTraining, "_batch", noted)
     data = task_named(name).load()
     shared = {"task": name, "batch_size": 16, "steps": 3, "learning_rate": 1e-3}
     for trials in (

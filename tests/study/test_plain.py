@@ -1,0 +1,140 @@
+"""Plain stacks in machine code, and by the operations that all packs can take, against torch alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from threadpoolctl import threadpool_info
+
+from study import plain
+from study.experiment import results
+from study.tasks import task_named
+from study.training import PackInTraining, Training, train
+from study.trial import Trial
+from tests.study.reference import trained_alone
+
+SHARED = {"width": 8, "batch_size": 16, "steps": 5, "bias_std": 0.1, "init": "he", "weight_gain": 0.8}
+CLIPS = (
+    {},
+    {"clip_norm": 0.05},
+    {"clip_value": 0.01},
+    {"clip_adaptive": 0.02},
+    {"clip_adaptive": 0.3, "clip_value": 0.02, "clip_norm": 0.1},
+)
+OPTIMIZERS = {
+    "sgd": {"learning_rate": 0.01},
+    "momentum": {"learning_rate": 0.01, "momentum": 0.8},
+    "adam": {"learning_rate": 0.01, "adam_beta1": 0.7, "adam_beta2": 0.9, "adam_eps": 1e-4},
+}
+STRAIGHT = ("relu", "leaky_relu", "linear")
+
+
+@pytest.fixture(params=[True, False], ids=["machine code", "torch"])
+def way(request, monkeypatch):
+    """Either way to train a plain stack."""
+    if not request.param:
+        monkeypatch.setattr(plain, "_compiled", lambda: None)
+    assert plain.takes(Trial(depth=1), torch.float32, torch.device("cpu")) == request.param
+
+
+def _assert_equals_torch(trials: list[Trial]) -> None:
+    data = task_named(trials[0].task).data(0)
+    found = train(trials, data, dtype=torch.float64)
+    for place, trial in enumerate(trials):
+        for name, values in trained_alone(trial, data).items():
+            np.testing.assert_allclose(
+                getattr(found, name)[:, place], values, rtol=1e-10, err_msg=f"{name} {trial}"
+            )
+
+
+@pytest.mark.parametrize("activation", STRAIGHT)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("task", ["digits", "teacher", "teacher:1"])
+def test_a_plain_stack_trains_each_trial_as_torch_does_alone(way, activation, optimizer, task):
+    _assert_equals_torch(
+        [
+            Trial(
+                depth=depth,
+                seed=10 * depth + index,
+                activation=activation,
+                optimizer=optimizer,
+                task=task,
+                **SHARED,
+                **OPTIMIZERS[optimizer],
+                **clip,
+            )
+            for depth in (5, 2, 1)
+            for index, clip in enumerate(CLIPS)
+        ]
+    )
+
+
+@pytest.mark.parametrize("width", [1, 127, 129])
+def test_a_plain_stack_of_any_width_trains_as_in_torch(way, width):
+    _assert_equals_torch(
+        [Trial(depth=d, seed=d, **SHARED | {"width": width, "learning_rate": 0.03}) for d in (4, 3, 1)]
+    )
+
+
+def test_networks_that_machine_code_is_not_for_take_the_other_way():
+    cpu, plain_trial = torch.device("cpu"), Trial(depth=3)
+    assert plain.takes(plain_trial, torch.float64, cpu)
+    assert not plain.takes(plain_trial, torch.bfloat16, cpu)
+    assert not plain.takes(plain_trial, torch.float32, torch.device("meta"))
+    for setting in (
+        {"activation": "selu"},  # two lines far out, but not near zero
+        {"activation": "softplus"},
+        {"norm": "batch"},
+        {"skip": "residual"},
+        {"family": "rnn", "task": "adding"},
+    ):
+        assert not plain.takes(Trial(depth=3, **setting), torch.float32, cpu)
+
+
+def _trained(trials: list[Trial]) -> Training:
+    pack = PackInTraining(trials, task_named(trials[0].task).data(0))
+    pack.advance(trials[0].steps)
+    return pack.training()
+
+
+def _wild_and_calm() -> list[Trial]:
+    """Trials of which some diverge at different steps, through signals, gradients or losses."""
+    rates, gains = (1e-2, 3.0, 1e4), (1.0, 3.0, 1e20)
+    return [
+        Trial(depth=depth, seed=depth, **SHARED | {"steps": 20, "learning_rate": rate, "weight_gain": gain})
+        for depth, rate, gain in itertools.product((6, 3), rates, gains)
+    ]
+
+
+def test_threads_share_the_trials_and_change_no_bit():
+    trials = _wild_and_calm()
+    alone = _trained(trials)
+    assert len(np.unique(alone.diverged_step)) >= 3
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        shared = _trained(trials)
+    finally:
+        torch.set_num_threads(before)
+    for name, values in vars(alone).items():
+        np.testing.assert_array_equal(getattr(shared, name), values, err_msg=name)
+
+
+def test_both_ways_agree_on_who_diverges_when_and_in_which_layer(monkeypatch):
+    found = _trained(_wild_and_calm())
+    monkeypatch.setattr(plain, "_compiled", lambda: None)
+    expected = _trained(_wild_and_calm())
+    for name in ("diverged_step", "diverged_layer"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    for name in ("losses", "norms_before", "norms_after"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-3, err_msg=name)
+
+
+def test_the_threads_of_a_blas_are_as_they_were():
+    plain._compiled()  # loads the BLAS
+    before = threadpool_info()
+    results([Trial(depth=2, steps=2)])
+    assert threadpool_info() == before
