@@ -40,6 +40,12 @@ class Activation:
     near_zero: Slopes | None  # None: φ(0) ≠ 0
     far_out: Slopes | None  # None: φ is bounded
 
+    @property
+    def leak(self) -> float | None:
+        """The slope below zero of two straight lines of which the upper has the slope 1; None for others."""
+        lines = self.near_zero
+        return lines[0] if lines is not None and lines == self.far_out and lines[1] == 1.0 else None
+
     def derivative(self, h: Tensor) -> Tensor:
         """φ′(h), elementwise."""
         return self.backward(torch.ones_like(h), h, self.value(h, None), None)

@@ -22,8 +22,8 @@ _RECORDED = ("losses", "norms_before", "norms_after", "cosines")
 
 
 @cache
-def _compiled() -> ModuleType | None:
-    """The machine code, where Numba is installed."""
+def machine_code() -> ModuleType | None:
+    """`study.compiled`, loaded once, where Numba is installed."""
     try:
         from study import compiled
     except ImportError:
@@ -31,24 +31,22 @@ def _compiled() -> ModuleType | None:
     return compiled
 
 
+def is_plain(trial: Trial) -> bool:
+    """Whether a trial is a plain stack: a perceptron of straight lines without norms and skips."""
+    is_bare = trial.family == "mlp" and trial.norm == trial.skip == "none"
+    return is_bare and ACTIVATIONS[trial.activation].leak is not None
+
+
 def takes(trial: Trial, dtype: torch.dtype, device: torch.device) -> bool:
     """Whether packs of such a trial are trained in machine code; the same for all trials of a pack key."""
     return (
         device.type == "cpu"
         and dtype in (torch.float32, torch.float64)
-        and _leak(trial) is not None
+        and is_plain(trial)
         and task_named(trial.task).loss in (CROSS_ENTROPY, SQUARED_ERROR)
-        and (compiled := _compiled()) is not None
+        and (compiled := machine_code()) is not None
         and trial.optimizer in compiled.OPTIMIZERS
     )
-
-
-def _leak(trial: Trial) -> float | None:
-    """Slope of a plain stack's activation below zero; None for other networks."""
-    lines = ACTIVATIONS[trial.activation].near_zero
-    is_straight = lines is not None and lines == ACTIVATIONS[trial.activation].far_out and lines[1] == 1.0
-    is_plain = trial.family == "mlp" and trial.norm == trial.skip == "none"
-    return lines[0] if lines is not None and is_straight and is_plain else None
 
 
 def train(
@@ -67,7 +65,7 @@ def train(
     `trial` is any of them, the readout's layer the last. Writes into the parameters, the slots and the
     columns `first_loss` and `diverged_step`; returns what is written down at every step, (steps, trials).
     """
-    compiled = _compiled()
+    compiled = machine_code()
     assert compiled is not None
     inputs, targets = (tensor.numpy() for tensor in batches)
     recorded = {name: np.full((len(inputs), len(depths)), np.nan) for name in _RECORDED}
@@ -78,7 +76,7 @@ def train(
     compiled.train(
         compiled.Stack(_addresses(layers), kept, np.array(depths)),
         compiled.Rules(
-            leak=inputs.dtype.type(_leak(trial)),
+            leak=inputs.dtype.type(ACTIVATIONS[trial.activation].leak),
             optimizer=compiled.OPTIMIZERS.index(trial.optimizer),
             rates=rates.astype(inputs.dtype),
             **{name: columns[name].numpy() for name in ("clip_adaptive", "clip_value", "clip_norm")},

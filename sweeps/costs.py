@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from study.activations import ACTIVATIONS
 from study.cells import CELLS
 from study.optimizers import OPTIMIZERS
+from study.plain import is_plain
 from study.tasks import task_named
 from study.trial import RECURRENT, Trial
 
@@ -23,12 +24,16 @@ _NANO = 1e-9
 _PRODUCT = 0.027
 _SIGNAL, _CURVED, _NORM, _SKIP, _AUTOGRAD = 1.0, 2.5, 5.0, 1.0, 2.5
 _WEIGHT, _SLOT, _SHAPED = 0.7, 1.5, 6.0
+# Of training a plain stack, in machine code; of an example, and of a layer.
+_PLAIN_PRODUCT, _PLAIN_WEIGHT, _PLAIN_SLOT, _PLAIN_SHAPED = 0.021, 0.35, 0.3, 1.7
+_PLAIN_EXAMPLE, _PLAIN_LAYER = 84.0, 560.0
 _END_STEPS = 2.5  # the end of training, the test split and how far weights moved, in steps
 # Of a profile, float64; a row's own, and theory for each layer.
 _PROFILE_PRODUCT, _PROFILE_SIGNAL, _PROFILE_NORM, _DRAWN_WEIGHT = 0.055, 16.0, 12.0, 18.0
 _ROW, _ROW_LAYER = 100e3, 20e3
 # Of a whole pack: a step, a step through a layer, a layer's profile.
 _STEP, _STEP_LAYER, _STEP_NORM, _STEP_SLOT, _PROFILE_LAYER = 600e3, 85e3, 160e3, 45e3, 400e3
+_PLAIN_STEP = 35e3
 
 
 def cost(trial: Trial) -> float:
@@ -49,16 +54,21 @@ def pack_cost(trials: Sequence[Trial]) -> float:
     first, deepest = trials[0], max(trial.depth for trial in trials)
     slots = OPTIMIZERS[first.optimizer].slots
     layer = _STEP_LAYER + _STEP_NORM * (first.norm != "none") + _STEP_SLOT * slots
-    shared = first.steps * (_STEP + layer * deepest) + _PROFILE_LAYER * deepest
+    step = _PLAIN_STEP if is_plain(first) else _STEP + layer * deepest
+    shared = first.steps * step + _PROFILE_LAYER * deepest
     return sum(map(cost, trials)) + _NANO * shared
 
 
 def _step(trial: Trial, signals: float, weights: float, kept: float) -> float:
     """Nanoseconds of a training step."""
-    activation = ACTIVATIONS[trial.activation]
-    gated = trial.family in ("lstm", "gru")
-    is_straight = activation.near_zero is not None and activation.near_zero == activation.far_out
+    slots = OPTIMIZERS[trial.optimizer].slots
     is_shaped = trial.clip_value is not None or trial.clip_adaptive is not None
+    if is_plain(trial):
+        weight = _PLAIN_WEIGHT + _PLAIN_SLOT * slots + _PLAIN_SHAPED * is_shaped
+        products = 3 * _PLAIN_PRODUCT * trial.batch_size * weights
+        return products + weight * kept + _PLAIN_EXAMPLE * trial.batch_size + _PLAIN_LAYER * trial.depth
+    gated = trial.family in ("lstm", "gru")
+    is_straight = ACTIVATIONS[trial.activation].leak is not None
     element = (
         _SIGNAL
         + _CURVED * (gated or not is_straight)
@@ -66,7 +76,7 @@ def _step(trial: Trial, signals: float, weights: float, kept: float) -> float:
         + _SKIP * (trial.skip != "none")
         + _AUTOGRAD * gated
     )
-    weight = _WEIGHT + _SLOT * OPTIMIZERS[trial.optimizer].slots + _SHAPED * is_shaped
+    weight = _WEIGHT + _SLOT * slots + _SHAPED * is_shaped
     return 3 * _PRODUCT * trial.batch_size * weights + element * signals + weight * kept
 
 

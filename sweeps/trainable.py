@@ -14,6 +14,7 @@ import torch
 from ray import tune
 from threadpoolctl import threadpool_limits
 
+from study.plain import machine_code
 from study.regimes import Limits, regime
 from sweeps import cluster
 from sweeps.costs import cost
@@ -49,6 +50,7 @@ class PackTrainable(tune.Trainable):
         """One thread per CPU asked for, of torch and of NumPy's BLAS; no autograd, the engine has its own
         backward passes.
         """
+        machine_code()  # before a pack takes the memory
         torch.set_num_threads(config["threads"])
         threadpool_limits(config["threads"])
         torch.set_grad_enabled(False)

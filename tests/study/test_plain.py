@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -11,7 +12,8 @@ from threadpoolctl import threadpool_info
 
 from study import plain
 from study.experiment import results
-from study.tasks import task_named
+from study.networks import build
+from study.tasks import TASKS, Data, batch_indices, task_named
 from study.training import PackInTraining, Training, train
 from study.trial import Trial
 from tests.study.reference import trained_alone
@@ -36,12 +38,12 @@ STRAIGHT = ("relu", "leaky_relu", "linear")
 def way(request, monkeypatch):
     """Either way to train a plain stack."""
     if not request.param:
-        monkeypatch.setattr(plain, "_compiled", lambda: None)
+        monkeypatch.setattr(plain, "machine_code", lambda: None)
     assert plain.takes(Trial(depth=1), torch.float32, torch.device("cpu")) == request.param
 
 
-def _assert_equals_torch(trials: list[Trial]) -> None:
-    data = task_named(trials[0].task).data(0)
+def _assert_equals_torch(trials: list[Trial], data: Data | None = None) -> None:
+    data = data or task_named(trials[0].task).data(0)
     found = train(trials, data, dtype=torch.float64)
     for place, trial in enumerate(trials):
         for name, values in trained_alone(trial, data).items():
@@ -77,6 +79,49 @@ def test_a_plain_stack_of_any_width_trains_as_in_torch(way, width):
     _assert_equals_torch(
         [Trial(depth=d, seed=d, **SHARED | {"width": width, "learning_rate": 0.03}) for d in (4, 3, 1)]
     )
+
+
+def _digits_with(example: torch.Tensor | float) -> Data:
+    """The digits, of which one of the second batch is another."""
+    data = TASKS["digits"].load()
+    inputs = data.inputs.clone()
+    inputs[batch_indices(len(inputs), SHARED["batch_size"], 1)[3]] = example
+    return dataclasses.replace(data, inputs=inputs)
+
+
+def test_a_relu_that_overflows_below_zero_is_off(way):
+    trial = Trial(depth=1, **SHARED | {"width": 1, "learning_rate": 1e-9})
+    weight = build([trial], dtype=torch.float64, device=torch.device("cpu")).layers[0].weight
+    data = _digits_with(-1e308 * weight[0, :, 0].sign())
+    x = data.inputs[batch_indices(len(data.inputs), trial.batch_size, 1)]
+    assert (x @ weight[0] == -torch.inf).any()
+    _assert_equals_torch([trial], data)
+
+
+def test_a_signal_that_is_no_number_is_not_taken_for_zero(way):
+    found = train([Trial(depth=2, **SHARED)], _digits_with(torch.nan))
+    assert found.diverged_step.tolist() == [1]
+    assert np.isnan(found.losses[1:]).all()
+
+
+def test_a_gradient_that_is_not_finite_diverges_where_the_loss_is(way):
+    # δ^5 = 1, δ^4 = 1e12, … would be 1e48 at layer 1; signals stay below 1e18.
+    pack = PackInTraining([Trial(depth=5, activation="linear", width=4, steps=2)], TASKS["digits"].load())
+    pack._network.layers[0].weight.mul_(1e-30)
+    for layer in pack._network.layers[1:]:
+        layer.weight.mul_(1e12)
+    pack.advance(2)
+    assert (pack.training().diverged_step, pack.training().diverged_layer) == (0, 1)
+    assert np.isfinite(pack.training().losses[0]).all()
+
+
+def test_a_gradient_that_overflows_at_a_relu_that_is_off_changes_nothing(way):
+    pack = PackInTraining([Trial(depth=2, **SHARED)], TASKS["digits"].load(), dtype=torch.float64)
+    first, second = pack._network.layers
+    first.weight[:, :, 0], first.bias[:, :, 0], second.weight[:, 0] = 0.0, -1.0, 1e308
+    pack._network.readout.weight.mul_(1e3)
+    pack.advance(SHARED["steps"])
+    assert pack.training().diverged_step.tolist() == [-1]
 
 
 def test_networks_that_machine_code_is_not_for_take_the_other_way():
@@ -125,7 +170,7 @@ def test_threads_share_the_trials_and_change_no_bit():
 
 def test_both_ways_agree_on_who_diverges_when_and_in_which_layer(monkeypatch):
     found = _trained(_wild_and_calm())
-    monkeypatch.setattr(plain, "_compiled", lambda: None)
+    monkeypatch.setattr(plain, "machine_code", lambda: None)
     expected = _trained(_wild_and_calm())
     for name in ("diverged_step", "diverged_layer"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
@@ -134,7 +179,7 @@ def test_both_ways_agree_on_who_diverges_when_and_in_which_layer(monkeypatch):
 
 
 def test_the_threads_of_a_blas_are_as_they_were():
-    plain._compiled()  # loads the BLAS
+    plain.machine_code()  # loads the BLAS
     before = threadpool_info()
     results([Trial(depth=2, steps=2)])
     assert threadpool_info() == before

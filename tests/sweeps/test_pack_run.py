@@ -104,13 +104,13 @@ def test_a_pack_goes_on_where_it_was_saved(planned_run, monkeypatch, orderly):
     saved = planned_run.piece_folder(PACK, (0, 5)) / "training.npz"
     assert saved.exists()
     steps: list[int] = []
-    take_gradients = training.PackInTraining._take_gradients
+    train_to = training.PackInTraining._train_to
 
-    def counted(self, rows):
-        steps.append(self.steps_done)
-        return take_gradients(self, rows)
+    def counted(self, end):
+        steps.extend(range(self.steps_done, end))
+        train_to(self, end)
 
-    monkeypatch.setattr(training.PackInTraining, "_take_gradients", counted)
+    monkeypatch.setattr(training.PackInTraining, "_train_to", counted)
     _finish(_opened(planned_run, driver="b"))
     monkeypatch.undo()
     assert steps == [1, 2]
@@ -317,9 +317,12 @@ SHORT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 import torch
+from study.experiment import results
+from study.trial import Trial
 from sweeps.ledger import Ledger
 from tests.sweeps.test_pack_run import PACK, _finish, _opened
 torch.set_num_threads(1)
+results([Trial(depth=1, steps=1)])  # loads and compiles
 run = _opened(Ledger(Path(sys.argv[1])))
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + int(sys.argv[2]) * 2**20,) * 2)
