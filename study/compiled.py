@@ -27,56 +27,8 @@ from threadpoolctl import ThreadpoolController
 
 _BLAS = ThreadpoolController().select(user_api="blas")
 _NARROW = 128  # below this width the BLAS is slow where the second matrix is transposed
+_CALLS = 100  # more than there are functions
 OPTIMIZERS = ("sgd", "momentum", "adam")
-
-
-class Stack(NamedTuple):
-    """Addresses of contiguous tensors: of weights and of biases, by layer, the readout's last."""
-
-    parameters: np.ndarray  # (2, layers)
-    slots: np.ndarray  # (2, 2, layers): what the optimizer keeps beside each, 0 where nothing
-    depths: np.ndarray  # (trials,), deepest first
-
-
-class Rules(NamedTuple):
-    """How the trials train; by trial, infinity where one does not clip."""
-
-    leak: np.floating
-    optimizer: int  # place in `OPTIMIZERS`
-    rates: np.ndarray  # (trials, rates), as `study.optimizers` names them, in the parameters' dtype
-    clip_adaptive: np.ndarray
-    clip_value: np.ndarray
-    clip_norm: np.ndarray
-    smallest_unit: float
-    clip_eps: float
-    diverged_factor: float
-
-
-class Batches(NamedTuple):
-    """What each step sees."""
-
-    inputs: np.ndarray  # (steps, batch, features)
-    targets: np.ndarray  # (steps, batch) labels or (steps, batch, outputs) values
-    steps_done: int  # before the first of them
-
-
-class Record(NamedTuple):
-    """What is written down: by trial, and by (steps, trials) for each step that a trial did."""
-
-    first_loss: np.ndarray
-    diverged_step: np.ndarray  # -1 while a trial is running
-    losses: np.ndarray
-    norms_before: np.ndarray
-    norms_after: np.ndarray
-    cosines: np.ndarray
-
-
-class Sizes(NamedTuple):
-    """Of every trial."""
-
-    features: int
-    width: int
-    outputs: int
 
 
 class _Scratch(NamedTuple):
@@ -88,20 +40,24 @@ class _Scratch(NamedTuple):
     turned: np.ndarray  # (width, width)
 
 
-def train(
-    stack: Stack, rules: Rules, sizes: Sizes, batches: Batches, record: Record, *, threads: int
-) -> None:
+def train(*tables: Any, threads: int) -> None:
     """Trains the trials that have not diverged, dealt out to threads.
 
-    A trial that diverges keeps the parameters that it had at that step.
+    A trial that diverges keeps the parameters that it had at that step. The tables are the stack, the rules,
+    the sizes, the batches and the record, as `study.plain` defines them.
     """
     with _BLAS.limit(limits=1), ThreadPoolExecutor(threads) as pool:
-        shares = [
-            pool.submit(_train, stack, rules, sizes, batches, record, first, threads)
-            for first in range(threads)
-        ]
-        for share in shares:
-            share.result()
+        list(pool.map(lambda first: _compiled_train(*tables, first, threads), range(threads)))
+
+
+def _compiled_train(*arguments: Any) -> None:
+    # Where its cache has no room for a function Numba raises, but has compiled it: each call gets further.
+    for calls_left in range(_CALLS, 0, -1):
+        try:
+            return _train(*arguments)
+        except OSError:
+            if calls_left == 1:
+                raise
 
 
 def _compiled(function: Callable, *, sums: bool = False) -> Any:
@@ -182,8 +138,10 @@ def _cross_entropy(logits, labels):
             total += logits[i, j]
         loss += np.log(total) - picked
         for j in range(logits.shape[1]):
-            logits[i, j] /= total * count
-        logits[i, labels[i]] -= 1 / count
+            logits[i, j] /= total
+        logits[i, labels[i]] -= logits.dtype.type(1)  # exactly zero where the loss is
+        for j in range(logits.shape[1]):
+            logits[i, j] /= count
     return loss / len(labels)
 
 
@@ -347,12 +305,14 @@ def _update_tensor(optimizer, rates, parameter, gradient, slots, clip, step):
             first[i] = rates[1] * first[i] + clip * gradient[i]
             parameter[i] -= rates[0] * first[i]
     else:
-        beta1, beta2, eps = rates[1], rates[2], rates[3]
-        rate = rates[0] / (one - parameter.dtype.type(beta1**step))
+        new, beta2, eps = one - rates[1], rates[2], rates[3]
+        rate = rates[0] / (one - parameter.dtype.type(rates[1] ** step))
         root = np.sqrt(one - parameter.dtype.type(beta2**step))
         for i in range(len(parameter)):
             g = clip * gradient[i]
-            first[i] += (one - beta1) * (g - first[i])
+            # As torch's lerp: the share that is larger is not made by cancellation.
+            difference = g - first[i]
+            first[i] = first[i] + new * difference if new < 0.5 else g - difference * (one - new)
             second[i] = beta2 * second[i] + (one - beta2) * g * g
             parameter[i] -= rate * first[i] / (np.sqrt(second[i]) / root + eps)
 

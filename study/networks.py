@@ -199,7 +199,8 @@ def build(
     drawn = [_draw_layers(trial, features) for trial in trials]
 
     def stacked(arrays: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays)).to(device=device, dtype=dtype)
+        # In C's order: a stack of transposed matrices would keep theirs.
+        return torch.from_numpy(np.ascontiguousarray(np.stack(arrays))).to(device=device, dtype=dtype)
 
     layers, blocks = [], []
     for index in range(depths[0]):

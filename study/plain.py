@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,55 @@ from study.tasks import task_named
 from study.trial import Trial
 
 _RECORDED = ("losses", "norms_before", "norms_after", "cosines")
+
+
+class Stack(NamedTuple):
+    """Addresses of contiguous tensors: of weights and of biases, by layer, the readout's last."""
+
+    parameters: np.ndarray  # (2, layers)
+    slots: np.ndarray  # (2, 2, layers): what the optimizer keeps beside each, 0 where nothing
+    depths: np.ndarray  # (trials,), deepest first
+
+
+class Rules(NamedTuple):
+    """How the trials train; by trial, infinity where one does not clip."""
+
+    leak: np.floating
+    optimizer: int  # place in the machine code's `OPTIMIZERS`
+    rates: np.ndarray  # (trials, rates), as `study.optimizers` names them, in the parameters' dtype
+    clip_adaptive: np.ndarray
+    clip_value: np.ndarray
+    clip_norm: np.ndarray
+    smallest_unit: float
+    clip_eps: float
+    diverged_factor: float
+
+
+class Batches(NamedTuple):
+    """What each step sees."""
+
+    inputs: np.ndarray  # (steps, batch, features)
+    targets: np.ndarray  # (steps, batch) labels or (steps, batch, outputs) values
+    steps_done: int  # before the first of them
+
+
+class Record(NamedTuple):
+    """What is written down: by trial, and by (steps, trials) for each step that a trial did."""
+
+    first_loss: np.ndarray
+    diverged_step: np.ndarray  # -1 while a trial is running
+    losses: np.ndarray
+    norms_before: np.ndarray
+    norms_after: np.ndarray
+    cosines: np.ndarray
+
+
+class Sizes(NamedTuple):
+    """Of every trial."""
+
+    features: int
+    width: int
+    outputs: int
 
 
 @cache
@@ -72,21 +122,21 @@ def train(
     kept = np.zeros((2, 2, len(layers)), dtype=np.int64)
     for place, slot in enumerate(slots):
         kept[place] = _addresses(slot)
-    rates = np.stack([columns[name].numpy() for name in OPTIMIZERS[trial.optimizer].rates], axis=1)
+    rates = torch.stack([columns[name] for name in OPTIMIZERS[trial.optimizer].rates], dim=1)
     compiled.train(
-        compiled.Stack(_addresses(layers), kept, np.array(depths)),
-        compiled.Rules(
+        Stack(_addresses(layers), kept, np.array(depths)),
+        Rules(
             leak=inputs.dtype.type(ACTIVATIONS[trial.activation].leak),
             optimizer=compiled.OPTIMIZERS.index(trial.optimizer),
-            rates=rates.astype(inputs.dtype),
+            rates=rates.to(batches[0].dtype).numpy(),
             **{name: columns[name].numpy() for name in ("clip_adaptive", "clip_value", "clip_norm")},
             smallest_unit=SMALLEST_UNIT,
             clip_eps=TORCH_EPS,
             diverged_factor=float(diverged_factor),
         ),
-        compiled.Sizes(inputs.shape[2], *layers[-1].weight.shape[1:]),
-        compiled.Batches(inputs, targets, steps_done),
-        compiled.Record(
+        Sizes(inputs.shape[2], *layers[-1].weight.shape[1:]),
+        Batches(inputs, targets, steps_done),
+        Record(
             first_loss=columns["first_loss"].numpy(),
             diverged_step=columns["diverged_step"].numpy(),
             **recorded,

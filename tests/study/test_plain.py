@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,10 +79,32 @@ def test_a_plain_stack_trains_each_trial_as_torch_does_alone(way, activation, op
 
 
 @pytest.mark.parametrize("width", [1, 127, 129])
-def test_a_plain_stack_of_any_width_trains_as_in_torch(way, width):
+@pytest.mark.parametrize("init", ["he", "orthogonal"])
+def test_a_plain_stack_of_any_width_trains_as_in_torch(way, width, init):
     _assert_equals_torch(
-        [Trial(depth=d, seed=d, **SHARED | {"width": width, "learning_rate": 0.03}) for d in (4, 3, 1)]
+        [
+            Trial(depth=depth, seed=depth, **SHARED | {"width": width, "init": init, "learning_rate": 0.03})
+            for depth in (4, 3, 1)
+        ]
     )
+
+
+def test_an_example_that_has_no_loss_has_no_gradient(way):
+    trial = Trial(depth=2, batch_size=3, learning_rate=1e-9, weight_gain=1e5, steps=40)
+    found = train([trial], task_named("digits").data(0))
+    without = found.losses == 0
+    assert without.any()
+    assert (found.norms_before[without] == 0).all()
+    assert (found.norms_before[~without] > 0).all()
+
+
+def test_adam_forgets_a_gradient_of_any_size(way):
+    data = task_named("teacher").data(0)
+    targets = data.targets.clone()
+    targets[batch_indices(len(targets), 1, 0)] = 1e13
+    forgetful = {"optimizer": "adam", "adam_beta1": 0.0, "adam_beta2": 0.0, "learning_rate": 1e-3}
+    trial = Trial(depth=1, task="teacher", **SHARED | forgetful | {"batch_size": 1})
+    _assert_equals_torch([trial], dataclasses.replace(data, targets=targets))
 
 
 def _digits_with(example: torch.Tensor | float) -> Data:
@@ -176,6 +202,31 @@ def test_both_ways_agree_on_who_diverges_when_and_in_which_layer(monkeypatch):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
     for name in ("losses", "norms_before", "norms_after"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-3, err_msg=name)
+
+
+NO_ROOM = """
+import resource
+import torch
+from study import plain
+from study.experiment import results
+from study.trial import Trial
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+torch.set_grad_enabled(False)
+assert plain.takes(Trial(depth=2), torch.float32, torch.device("cpu"))
+print(results([Trial(depth=2, width=8, steps=2)])[0]["outcome"])
+"""
+
+
+def test_a_cache_without_room_for_machine_code_is_done_without(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", NO_ROOM],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+    )
+    assert ended.stdout.strip() == "stalled", ended.stderr
+    assert any(path.suffix == ".nbi" for path in tmp_path.rglob("*"))  # it was tried
 
 
 def test_the_threads_of_a_blas_are_as_they_were():
