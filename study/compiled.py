@@ -297,7 +297,7 @@ def _clip(stack, rules, sizes, trial, gradient):
 def _update_tensor(optimizer, rates, parameter, gradient, slots, clip, step):
     """One step of the optimizer on a row of numbers; `study.optimizers` has the rules."""
     one, first, second = parameter.dtype.type(1), slots[0], slots[1]
-    if optimizer == 0:
+    if optimizer == 0:  # places in OPTIMIZERS
         for i in range(len(parameter)):
             parameter[i] -= rates[0] * clip * gradient[i]
     elif optimizer == 1:

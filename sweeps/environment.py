@@ -18,13 +18,13 @@ _PACKAGES = ("torch", "ray", "optuna", "polars", "seaborn", "numpy", "scipy", "n
 def environment(run: str, spec: str, cpus: int) -> str:
     """The content of environment.json."""
     described: dict[str, Any] = {
-        "gradatlas": _own_version(),
+        "gradatlas": _version("gradatlas"),
         "spec": spec,
         "run": run,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in _PACKAGES},
         "hardware": {
             "cpu": _cpu_name(),
             "cores": os.cpu_count(),
@@ -37,10 +37,11 @@ def environment(run: str, spec: str, cpus: int) -> str:
     return json.dumps(described, indent=2) + "\n"
 
 
-def _own_version() -> str:
-    """The version; where the code came to a cluster with a job, there may be no distribution to ask."""
+def _version(name: str) -> str:
+    """A distribution's version. Numba may be missing, and gradatlas where its code came to a cluster with a
+    job."""
     try:
-        return version("gradatlas")
+        return version(name)
     except PackageNotFoundError:
         return "not installed"
 

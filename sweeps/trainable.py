@@ -50,7 +50,8 @@ class PackTrainable(tune.Trainable):
         """One thread per CPU asked for, of torch and of NumPy's BLAS; no autograd, the engine has its own
         backward passes.
         """
-        machine_code()  # before a pack takes the memory
+        if not config["gpus"]:
+            machine_code()  # before a pack takes the memory
         torch.set_num_threads(config["threads"])
         threadpool_limits(config["threads"])
         torch.set_grad_enabled(False)
