@@ -7,12 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from analysis.areas import region_table
-from analysis.boundaries import boundaries_of_cells, score_of_cells
-from analysis.claims import Claim
-from analysis.figures.settings import MOST_SETTINGS, named
-from analysis.words import number, percent, span, word
-from study.regimes import REGIMES, Limits
+from gradatlas.analysis.areas import region_table
+from gradatlas.analysis.boundaries import boundaries_of_cells, score_of_cells
+from gradatlas.analysis.claims import Claim
+from gradatlas.analysis.figures.settings import MOST_SETTINGS, named
+from gradatlas.analysis.words import number, percent, span, word
+from gradatlas.study.regimes import REGIMES, Limits
 
 VERDICTS = ("supported", "refuted", "depends", "not tested")
 

@@ -11,9 +11,9 @@ import math
 
 import polars as pl
 
-from analysis.boundaries import setting_columns
-from analysis.regions import wilson
-from study.regimes import REGIMES, UNDETERMINED
+from gradatlas.analysis.boundaries import setting_columns
+from gradatlas.analysis.regions import wilson
+from gradatlas.study.regimes import REGIMES, UNDETERMINED
 
 _BIN = math.log10(2) * math.log10(2) / 2  # square decades
 _ENDS = ("low", "high")

@@ -20,13 +20,13 @@ import polars as pl
 from scipy.stats import linregress
 from scipy.stats import t as student
 
-from analysis.cells import cells
-from analysis.crossing import LEAST_POINTS, Crossing, crossing
-from analysis.panels import panel_columns
-from analysis.regions import depth_bands, wilson
-from study.critical import critical, has_fixed_points
-from study.meanfield import Structure
-from study.regimes import DEFAULT_LIMITS, UNDETERMINED, Limits, regime
+from gradatlas.analysis.cells import cells
+from gradatlas.analysis.crossing import LEAST_POINTS, Crossing, crossing
+from gradatlas.analysis.panels import panel_columns
+from gradatlas.analysis.regions import depth_bands, wilson
+from gradatlas.study.critical import critical, has_fixed_points
+from gradatlas.study.meanfield import Structure
+from gradatlas.study.regimes import DEFAULT_LIMITS, UNDETERMINED, Limits, regime
 
 SETTING = ("part", "activation", "norm", "norm_position", "skip")
 _NUMBERS = ("depth", "sigma_w", "sigma_b", "gradient_decades", "theory_gradient_decades")

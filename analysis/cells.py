@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import polars as pl
 
-from study.regimes import (
+from gradatlas.study.regimes import (
     DEFAULT_LIMITS,
     OUTCOMES,
     QUANTILES,
@@ -22,7 +22,7 @@ from study.regimes import (
     regime,
     standard_error,
 )
-from study.trial import PARAMETERS
+from gradatlas.study.trial import PARAMETERS
 
 KEY = ("part", "point")
 _ENOUGH = 5  # repetitions from which on their own spread counts

@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from analysis import tables
-from analysis.boundaries import SETTING, boundaries_of_cells
-from analysis.cells import cells
-from analysis.claims import claims
-from analysis.effects import difference
-from study.regimes import Limits
+from gradatlas.analysis import tables
+from gradatlas.analysis.boundaries import SETTING, boundaries_of_cells
+from gradatlas.analysis.cells import cells
+from gradatlas.analysis.claims import claims
+from gradatlas.analysis.effects import difference
+from gradatlas.study.regimes import Limits
 
 _PLACE = ("activation", "norm", "norm_position", "skip")
 _WHAT = ("vanishing", "stable", "exploding", "learned", "diverged")

@@ -1,4 +1,4 @@
-"""Figures of a report, drawn in processes of their own: `python -m analysis.drawing JOB`.
+"""Figures of a report, drawn in processes of their own.
 
 Drawing is most of a report's time and runs on one core, so figures are shared out. A process imports what
 drawing needs, which takes seconds, says on standard output which figures there are, and draws each one whose
@@ -24,20 +24,31 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from study.regimes import Limits
+import gradatlas
+from gradatlas.study.regimes import Limits
 
 if TYPE_CHECKING:
-    from analysis.figures.plot import Plot
+    from gradatlas.analysis.figures.plot import Plot
 
 Say = Callable[[str], None]
+
+# Without the working directory, in which a user's files may bear any name (-P), and with the folder that
+# gradatlas is in, last of all: the code of a job on a cluster is not installed.
+_PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.append(sys.argv[1])
+from gradatlas.analysis.drawing import work
+work(Path(sys.argv[2]))
+"""
 
 
 def draw_figure(
     plot: Plot, trials: pl.LazyFrame, limits: Limits, folder: Path, scratch: Path
 ) -> dict[str, Any]:
     """What the report needs of a figure; writes its files: wide SVG and PNG, narrow SVG in `scratch`."""
-    from analysis.figures.plot import Drawing, save
-    from analysis.figures.theme import NARROW, WIDE
+    from gradatlas.analysis.figures.plot import Drawing, save
+    from gradatlas.analysis.figures.theme import NARROW, WIDE
 
     files = [folder / f"{plot.name}.{suffix}" for suffix in ("svg", "png")]
     for file in files:
@@ -62,18 +73,16 @@ class Draughtsman:
     """A process that draws figures; `names` waits until it is ready and tells which there are."""
 
     def __init__(self, job: Path, number: int) -> None:
-        root = str(Path(__file__).parent.parent)
-        paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
         self._errors = job / f"errors-{number}.txt"
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "analysis.drawing", str(job)],
+                [sys.executable, "-P", "-c", _PROGRAM, str(Path(gradatlas.__file__).parents[1]), str(job)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 # Beside others on the same cores a process is fastest with one thread.
-                env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
 
     @cached_property
@@ -150,7 +159,7 @@ def _keep_busy(one: Draughtsman, waiting: SimpleQueue[str], say: Say) -> None:
 def _drawn_here(
     trials: pl.DataFrame, limits: Limits, folder: Path, job: Path, say: Say
 ) -> dict[str, dict[str, Any]]:
-    from analysis.figures import registry
+    from gradatlas.analysis.figures import registry
 
     found = {}
     for name, plot in registry.FIGURES.items():
@@ -163,9 +172,9 @@ def _said(name: str) -> str:
     return f"drew {name.replace('_', ' ')}"
 
 
-def _work(job: Path) -> None:
-    """Draws what standard input names, until it ends."""
-    from analysis.figures.registry import FIGURES
+def work(job: Path) -> None:
+    """Draws the figures of a job that standard input names, until it ends; what `_PROGRAM` runs."""
+    from gradatlas.analysis.figures.registry import FIGURES
 
     print(json.dumps(list(FIGURES)), flush=True)
     for line in sys.stdin:
@@ -175,7 +184,3 @@ def _work(job: Path) -> None:
         found = draw_figure(FIGURES[name], trials, Limits(**told["limits"]), Path(told["folder"]), job)
         (job / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
         print(name, flush=True)
-
-
-if __name__ == "__main__":
-    _work(Path(sys.argv[1]))

@@ -18,8 +18,8 @@ import polars as pl
 from scipy.spatial import cKDTree
 from scipy.stats import binom
 
-from analysis.regions import wilson
-from analysis.sampling import sampled
+from gradatlas.analysis.regions import wilson
+from gradatlas.analysis.sampling import sampled
 
 LEAST_CELLS = 8  # of an arm, below which nothing is said
 _MOST_MATCHED = 20_000

@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 import vl_convert
 
-from analysis.colours import REGIME_COLOURS
-from analysis.figures.sampled import sampled
-from analysis.figures.settings import varied
-from analysis.words import number, word
-from study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits
+from gradatlas.analysis.colours import REGIME_COLOURS
+from gradatlas.analysis.figures.sampled import sampled
+from gradatlas.analysis.figures.settings import varied
+from gradatlas.analysis.words import number, word
+from gradatlas.study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits
 
 MOST_TRIALS, MOST_LAYERS = 2000, 24
 _FILTERS = ("part", "family", "activation", "norm", "skip")

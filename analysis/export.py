@@ -8,11 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from analysis import areas, boundaries, tables
-from analysis.claims import Claim, claims_of
-from analysis.claims.evidence import evidence
-from analysis.mitigations import mitigations
-from study.regimes import Limits
+from gradatlas.analysis import areas, boundaries, tables
+from gradatlas.analysis.claims import Claim, claims_of
+from gradatlas.analysis.claims.evidence import evidence
+from gradatlas.analysis.mitigations import mitigations
+from gradatlas.study.regimes import Limits
 
 CSV_ROWS = 2_000_000  # a CSV of more rows is left out: Parquet has them in a fraction of the space
 _PROFILES = (

@@ -20,9 +20,9 @@ import optuna
 import polars as pl
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from analysis.sampling import sampled
-from study.regimes import DEFAULT_LIMITS, Limits
-from study.trial import PARAMETERS
+from gradatlas.analysis.sampling import sampled
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.study.trial import PARAMETERS
 
 MOST_TRIALS = 5_000  # Optuna takes 0.3 ms for each; the best tenth that PED-ANOVA looks at are 500
 _LEAST_TRIALS = 20

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from analysis.effects import difference
-from study.regimes import REGIMES
+from gradatlas.analysis.effects import difference
+from gradatlas.study.regimes import REGIMES
 
 REMEDIES = ("norm", "norm_position", "skip", "clip_norm", "clip_value", "clip_adaptive")
 _PLAIN = {"norm": "none", "norm_position": "before", "skip": "none"}

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from analysis import panels, regions, summary, tables, words
-from analysis.answers import (
+from gradatlas.analysis import panels, regions, summary, tables, words
+from gradatlas.analysis.answers import (
     CHANGES,
     answer_rows,
     area_rows,
@@ -22,11 +22,11 @@ from analysis.answers import (
     score_rows,
     verdict_counts,
 )
-from analysis.claims import claims_of
-from analysis.claims.evidence import evidence
-from analysis.mitigations import mitigations
-from analysis.tables import NoResultsError, Unreadable
-from study.regimes import Limits
+from gradatlas.analysis.claims import claims_of
+from gradatlas.analysis.claims.evidence import evidence
+from gradatlas.analysis.mitigations import mitigations
+from gradatlas.analysis.tables import NoResultsError, Unreadable
+from gradatlas.study.regimes import Limits
 
 _DEFAULT_QUESTION = "Where do gradients vanish or explode?"
 

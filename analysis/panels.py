@@ -11,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from analysis.words import word
-from study.trial import DEFAULTS, PARAMETERS
+from gradatlas.analysis.words import word
+from gradatlas.study.trial import DEFAULTS, PARAMETERS
 
 MAX_PANELS = 24
 _MAX_NUMBERS = 4  # distinct values up to which a number makes panels

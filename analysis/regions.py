@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from study.regimes import OUTCOMES, REGIMES
+from gradatlas.study.regimes import OUTCOMES, REGIMES
 
 # A range is stated from this many cells on, of which this many stable, and if it separates them this well.
 _MIN_CELLS, _MIN_STABLE, _PURE = 8, 3, 0.8

@@ -15,10 +15,10 @@ import polars as pl
 from markupsafe import Markup, escape
 from threadpoolctl import threadpool_limits
 
-from analysis import explorer, words
-from analysis.drawing import Draughtsman, draughtsmen, draw_figures
-from analysis.page import Ledger, context, read_ledger
-from analysis.tables import NoResultsError
+from gradatlas.analysis import explorer, words
+from gradatlas.analysis.drawing import Draughtsman, draughtsmen, draw_figures
+from gradatlas.analysis.page import Ledger, context, read_ledger
+from gradatlas.analysis.tables import NoResultsError
 
 Progress = Callable[[str], None]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis.regions import StableRange, outcome_shares, regime_shares, stable_ranges
-from analysis.words import count, features, joined, network, number, percent, word
+from gradatlas.analysis.regions import StableRange, outcome_shares, regime_shares, stable_ranges
+from gradatlas.analysis.words import count, features, joined, network, number, percent, word
 
 _MOST_NAMED = 5  # activations or kinds of networks in one sentence
 _MIN_SHARE_CELLS = 8  # behind a share that a sentence states

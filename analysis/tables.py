@@ -16,10 +16,10 @@ from typing import Any
 
 import polars as pl
 
-from analysis.cells import cells
-from analysis.places import Run, is_url, parquet_files, read_text, storage_options
-from study.records import COLUMNS
-from study.regimes import DEFAULT_LIMITS, OUTCOMES, Limits, is_severe, regime
+from gradatlas.analysis.cells import cells
+from gradatlas.analysis.places import Run, is_url, parquet_files, read_text, storage_options
+from gradatlas.study.records import COLUMNS
+from gradatlas.study.regimes import DEFAULT_LIMITS, OUTCOMES, Limits, is_severe, regime
 
 __all__ = [
     "SCHEMA", "Counts", "NoResultsError", "Run", "Unreadable", "cells", "counts", "failures", "labelled",

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from study.gaussian import cubic_weights, value_and_derivative
-from study.shapes import Float
+from gradatlas.study.gaussian import cubic_weights, value_and_derivative
+from gradatlas.study.shapes import Float
 
 _RULE = np.polynomial.legendre.leggauss(24)
 _LOG_RATIOS = np.arange(-16.0, 40.01, 0.5)  # ln of variance over eps

@@ -17,8 +17,8 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from study.activations import Activation
-from study.products import affine, multiply, multiply_transposed
+from gradatlas.study.activations import Activation
+from gradatlas.study.products import affine, multiply, multiply_transposed
 
 NORMS = ("none", "batch", "layer")
 NORM_POSITIONS = ("before", "after")

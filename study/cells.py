@@ -22,8 +22,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from study.activations import Activation
-from study.blocks import Kept
+from gradatlas.study.activations import Activation
+from gradatlas.study.blocks import Kept
 
 State = tuple[Tensor, ...]
 

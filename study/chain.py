@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from study.activations import ACTIVATIONS, Activation
-from study.trial import reject_bad_value
+from gradatlas.study.activations import ACTIVATIONS, Activation
+from gradatlas.study.trial import reject_bad_value
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 

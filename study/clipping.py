@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from study.blocks import Layer
-from study.shapes import Float
+from gradatlas.study.blocks import Layer
+from gradatlas.study.shapes import Float
 
 # A total float32 norm between these was neither overflown nor missing anything that could show in it.
 _TRUSTED = (1e-12, 1e18)

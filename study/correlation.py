@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from study.gaussian import nodes, value_and_derivative
+from gradatlas.study.gaussian import nodes, value_and_derivative
 
 _HALVINGS = 40
 

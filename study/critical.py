@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from study.meanfield import Branch, Structure, branch
-from study.shapes import Float
+from gradatlas.study.meanfield import Branch, Structure, branch
+from gradatlas.study.shapes import Float
 
 _GRID = np.arange(-46.0, 46.005, 0.01)  # of ln q
 _SMALL, _LARGE = -30.0, 30.0  # where inputs of any scale begin, to find out whether it matters

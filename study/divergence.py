@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from study.blocks import Layer, Operation
-from study.losses import Loss
-from study.networks import Model, Workspace
-from study.shapes import Int
+from gradatlas.study.blocks import Layer, Operation
+from gradatlas.study.losses import Loss
+from gradatlas.study.networks import Model, Workspace
+from gradatlas.study.shapes import Int
 
 
 class _FiniteLayers:

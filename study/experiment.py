@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.families import FAMILIES
-from study.initializers import sigma_b, sigma_w
-from study.networks import Model
-from study.propagation import Profile
-from study.records import COLUMNS, Role
-from study.regimes import DEFAULT_LIMITS, Limits, outcome
-from study.state import load_tensors, save_tensors
-from study.tasks import Data, batch_indices, task_named
-from study.theory import theory_columns
-from study.training import PackInTraining, Training, log_spaced_steps
-from study.trial import PARAMETERS, Trial
+from gradatlas.study.families import FAMILIES
+from gradatlas.study.initializers import sigma_b, sigma_w
+from gradatlas.study.networks import Model
+from gradatlas.study.propagation import Profile
+from gradatlas.study.records import COLUMNS, Role
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits, outcome
+from gradatlas.study.state import load_tensors, save_tensors
+from gradatlas.study.tasks import Data, batch_indices, task_named
+from gradatlas.study.theory import theory_columns
+from gradatlas.study.training import PackInTraining, Training, log_spaced_steps
+from gradatlas.study.trial import PARAMETERS, Trial
 
 _LOSS_POINTS = 64
 _FINAL_LOSSES = 20

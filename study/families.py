@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from study import networks, propagation, recurrent, recurrent_profile
-from study.networks import Model
-from study.propagation import Profile, probes
-from study.shapes import Float
-from study.trial import Trial
+from gradatlas.study import networks, propagation, recurrent, recurrent_profile
+from gradatlas.study.networks import Model
+from gradatlas.study.propagation import Profile, probes
+from gradatlas.study.shapes import Float
+from gradatlas.study.trial import Trial
 
 
 @dataclass(frozen=True)

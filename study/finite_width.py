@@ -25,10 +25,10 @@ from functools import cache
 
 import numpy as np
 
-from study.gaussian import Moments, PairMoments, moments, pair_moments
-from study.meanfield import LN10, Expected, Networks, Structure
-from study.randomness import stream
-from study.shapes import Float
+from gradatlas.study.gaussian import Moments, PairMoments, moments, pair_moments
+from gradatlas.study.meanfield import LN10, Expected, Networks, Structure
+from gradatlas.study.randomness import stream
+from gradatlas.study.shapes import Float
 
 
 def finite_width(

@@ -20,8 +20,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from study.activations import ACTIVATIONS
-from study.shapes import Float
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.shapes import Float
 
 _RULE = np.polynomial.legendre.leggauss(16)
 _REACH = 12.0  # z beyond which the normal density is below 1e-32

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from study.shapes import Float, Int
+from gradatlas.study.shapes import Float, Int
 
 
 @dataclass(frozen=True)

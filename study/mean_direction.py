@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from study.gaussian import moments
-from study.meanfield import LN10, Expected, Networks, Structure
-from study.shapes import Float
+from gradatlas.study.gaussian import moments
+from gradatlas.study.meanfield import LN10, Expected, Networks, Structure
+from gradatlas.study.shapes import Float
 
 
 class _Block(NamedTuple):

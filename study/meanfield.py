@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from study.batch_norm_field import batch_norm_field
-from study.gaussian import moments, pair_moments
-from study.shapes import Float
-from study.trial import reject_bad_value
+from gradatlas.study.batch_norm_field import batch_norm_field
+from gradatlas.study.gaussian import moments, pair_moments
+from gradatlas.study.shapes import Float
+from gradatlas.study.trial import reject_bad_value
 
 LN10 = np.log(10.0)
 

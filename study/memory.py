@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.activations import ACTIVATIONS
-from study.blocks import block_kinds
-from study.cells import CELLS
-from study.optimizers import OPTIMIZERS
-from study.trial import RECURRENT, Trial
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.blocks import block_kinds
+from gradatlas.study.cells import CELLS
+from gradatlas.study.optimizers import OPTIMIZERS
+from gradatlas.study.trial import RECURRENT, Trial
 
 _STEP_TENSORS = {"rnn": 2, "lstm": 7, "gru": 7}  # that a time step keeps, of a signal's size
 _BESIDE = 48 * 2**20  # bytes of the BLAS' own buffers, measured; the same for packs of any size

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.activations import ACTIVATIONS
-from study.blocks import Kept, Layer, Linear, Operation, Scratch, block_kinds, operations
-from study.initializers import INITIALIZERS
-from study.losses import Loss
-from study.randomness import stream
-from study.shapes import Float
-from study.trial import Trial
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.blocks import Kept, Layer, Linear, Operation, Scratch, block_kinds, operations
+from gradatlas.study.initializers import INITIALIZERS
+from gradatlas.study.losses import Loss
+from gradatlas.study.randomness import stream
+from gradatlas.study.shapes import Float
+from gradatlas.study.trial import Trial
 
 _READOUT = Linear()
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from study.correlation import fixed_correlation
-from study.critical import Critical, critical, has_fixed_points, reached
-from study.meanfield import Structure
-from study.regimes import DEFAULT_LIMITS, Limits
-from study.theory import InputStatistics, gaussian_statistics, networks_at, predicted
-from study.trial import reject_bad_value
+from gradatlas.study.correlation import fixed_correlation
+from gradatlas.study.critical import Critical, critical, has_fixed_points, reached
+from gradatlas.study.meanfield import Structure
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.study.theory import InputStatistics, gaussian_statistics, networks_at, predicted
+from gradatlas.study.trial import reject_bad_value
 
 _BRACKET = (1e-3, 1e3)  # of σ_w
 _SCAN = 241

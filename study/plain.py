@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.activations import ACTIVATIONS
-from study.blocks import Layer
-from study.clipping import SMALLEST_UNIT, TORCH_EPS
-from study.losses import CROSS_ENTROPY, SQUARED_ERROR
-from study.optimizers import OPTIMIZERS
-from study.tasks import task_named
-from study.trial import Trial
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.blocks import Layer
+from gradatlas.study.clipping import SMALLEST_UNIT, TORCH_EPS
+from gradatlas.study.losses import CROSS_ENTROPY, SQUARED_ERROR
+from gradatlas.study.optimizers import OPTIMIZERS
+from gradatlas.study.tasks import task_named
+from gradatlas.study.trial import Trial
 
 _RECORDED = ("losses", "norms_before", "norms_after", "cosines")
 
@@ -75,7 +75,7 @@ class Sizes(NamedTuple):
 def machine_code() -> ModuleType | None:
     """`study.compiled`, loaded once, where Numba is installed."""
     try:
-        from study import compiled
+        from gradatlas.study import compiled
     except ImportError:
         return None
     return compiled

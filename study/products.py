@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.shapes import Float
+from gradatlas.study.shapes import Float
 
 _NUMPY_DTYPES = (torch.float32, torch.float64)
 _SMALLEST_BATCH = 32  # from which on a product pays for transposing its weights

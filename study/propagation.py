@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.activations import Activation, lines
-from study.blocks import Kept, Layer, Nonlinearity, Operation
-from study.networks import Network, Workspace, backward, forward
-from study.randomness import stream
-from study.shapes import Float
-from study.trial import Trial
+from gradatlas.study.activations import Activation, lines
+from gradatlas.study.blocks import Kept, Layer, Nonlinearity, Operation
+from gradatlas.study.networks import Network, Workspace, backward, forward
+from gradatlas.study.randomness import stream
+from gradatlas.study.shapes import Float
+from gradatlas.study.trial import Trial
 
 # Within these decades the product of a signal and a gradient can be squared: 1e280 is below float64's 1e308.
 EXACT = 70.0

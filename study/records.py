@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from study.trial import PARAMETERS, Parameter
+from gradatlas.study.trial import PARAMETERS, Parameter
 
 SCHEMA_VERSION = 1
 

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.activations import ACTIVATIONS
-from study.blocks import Kept, Layer
-from study.cells import CELLS, Cell, State
-from study.initializers import INITIALIZERS
-from study.losses import Loss
-from study.networks import Observer, Workspace, draw_readout, loss_through_readout, read_out
-from study.randomness import stream
-from study.shapes import Float
-from study.trial import Trial
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.blocks import Kept, Layer
+from gradatlas.study.cells import CELLS, Cell, State
+from gradatlas.study.initializers import INITIALIZERS
+from gradatlas.study.losses import Loss
+from gradatlas.study.networks import Observer, Workspace, draw_readout, loss_through_readout, read_out
+from gradatlas.study.randomness import stream
+from gradatlas.study.shapes import Float
+from gradatlas.study.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.activations import Activation
-from study.blocks import Kept
-from study.cells import LSTM, Cell, State, Vanilla
-from study.networks import Workspace
-from study.propagation import EXACT, Profile, far_from_one, root_mean_square, unit_shares
-from study.recurrent import RecurrentNetwork, drives
-from study.shapes import Float
+from gradatlas.study.activations import Activation
+from gradatlas.study.blocks import Kept
+from gradatlas.study.cells import LSTM, Cell, State, Vanilla
+from gradatlas.study.networks import Workspace
+from gradatlas.study.propagation import EXACT, Profile, far_from_one, root_mean_square, unit_shares
+from gradatlas.study.recurrent import RecurrentNetwork, drives
+from gradatlas.study.shapes import Float
 
 _NAMES = ("gradient", "forward", "weight_gradient", "weight_factor", "derivative_factor", "norm_factor")
 

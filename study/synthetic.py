@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from study.randomness import stream
+from gradatlas.study.randomness import stream
 
 _TEACHER_WIDTH = 64
 # Of each spiral, and in units of its outer radius. With 1.25 turns a line tells 66 % of the points apart and

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study.losses import CROSS_ENTROPY, SQUARED_ERROR, Loss
-from study.own_data import is_file_name, read_examples
-from study.randomness import stream
-from study.sequences import SYMBOLS, Examples, adding, copy_memory
-from study.shapes import Float
-from study.synthetic import spiral_examples, teacher_examples
+from gradatlas.study.losses import CROSS_ENTROPY, SQUARED_ERROR, Loss
+from gradatlas.study.own_data import is_file_name, read_examples
+from gradatlas.study.randomness import stream
+from gradatlas.study.sequences import SYMBOLS, Examples, adding, copy_memory
+from gradatlas.study.shapes import Float
+from gradatlas.study.synthetic import spiral_examples, teacher_examples
 
 _TASK_SEED = 0
 _TEACHER_EXAMPLES, _SPIRAL_EXAMPLES = 5120, 2000
@@ -70,7 +70,7 @@ class Task:
 @cache
 def _digits() -> Data:
     """Handwritten digits, 1437 to train and 360 to test, scaled by one mean and one standard deviation."""
-    with (files("study") / "data" / "digits.npz").open("rb") as file, np.load(file) as stored:
+    with (files("gradatlas.study") / "data" / "digits.npz").open("rb") as file, np.load(file) as stored:
         pixels, labels = stored["pixels"].astype(np.float64), stored["digits"].astype(np.int64)
     return _split(pixels, labels, "digits split")
 

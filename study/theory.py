@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from study.finite_width import finite_width
-from study.initializers import INITIALIZERS, sigma_b, sigma_w
-from study.mean_direction import with_mean_direction
-from study.meanfield import Networks, Structure, expected
-from study.trial import Trial
+from gradatlas.study.finite_width import finite_width
+from gradatlas.study.initializers import INITIALIZERS, sigma_b, sigma_w
+from gradatlas.study.mean_direction import with_mean_direction
+from gradatlas.study.meanfield import Networks, Structure, expected
+from gradatlas.study.trial import Trial
 
 
 @dataclass(frozen=True)

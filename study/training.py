@@ -20,18 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from study import plain
-from study.blocks import Layer
-from study.clipping import clip_units, clip_values, gradient_norms, norm_factors
-from study.divergence import first_bad_layers
-from study.families import FAMILIES
-from study.networks import Model, Workspace
-from study.optimizers import OPTIMIZERS
-from study.propagation import probes
-from study.regimes import DEFAULT_LIMITS, Limits
-from study.state import load_tensors, save_tensors
-from study.tasks import Data, batch_indices, task_named
-from study.trial import Trial
+from gradatlas.study import plain
+from gradatlas.study.blocks import Layer
+from gradatlas.study.clipping import clip_units, clip_values, gradient_norms, norm_factors
+from gradatlas.study.divergence import first_bad_layers
+from gradatlas.study.families import FAMILIES
+from gradatlas.study.networks import Model, Workspace
+from gradatlas.study.optimizers import OPTIMIZERS
+from gradatlas.study.propagation import probes
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.study.state import load_tensors, save_tensors
+from gradatlas.study.tasks import Data, batch_indices, task_named
+from gradatlas.study.trial import Trial
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 _CLIPS = ("clip_adaptive", "clip_value", "clip_norm")

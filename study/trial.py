@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from study.activations import ACTIVATIONS
-from study.blocks import NORM_POSITIONS, NORMS, SKIPS
-from study.initializers import INITIALIZERS
-from study.optimizers import OPTIMIZERS
-from study.tasks import OTHER_TASKS, TASKS, is_task_name, task_named
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.blocks import NORM_POSITIONS, NORMS, SKIPS
+from gradatlas.study.initializers import INITIALIZERS
+from gradatlas.study.optimizers import OPTIMIZERS
+from gradatlas.study.tasks import OTHER_TASKS, TASKS, is_task_name, task_named
 
 Kind = Literal["choice", "integer", "number", "threshold"]
 

@@ -11,10 +11,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError
 
 if TYPE_CHECKING:
-    from study.chain import Chain
+    from gradatlas.study.chain import Chain
 
 
 def chain(
@@ -37,7 +37,7 @@ def chain(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Take the gradient of a chain of single units apart: each factor of ∂J/∂w₁, their product, autograd."""
-    from study.chain import chain as chain_of
+    from gradatlas.study.chain import chain as chain_of
 
     numbers = _numbers("weights", weights)
     shifts = [0.0] * len(numbers) if biases is None else _numbers("biases", biases)

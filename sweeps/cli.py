@@ -11,18 +11,27 @@ import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError  # typer offers only their subclasses
 from typer.core import TyperCommand
 
-from sweeps import chain, jobs, overview, reading, submit, theory
-from sweeps.errors import FAILURE, USER_ERROR, UserError
-from sweeps.execution import execute, print_event
-from sweeps.options import ERR, OUT, Address, JsonOutput, NoReport, RunArgument, RunsOption, TakeOver
+from gradatlas.sweeps import chain, jobs, overview, reading, submit, theory
+from gradatlas.sweeps.errors import FAILURE, USER_ERROR, UserError
+from gradatlas.sweeps.execution import execute, print_event
+from gradatlas.sweeps.options import (
+    ERR,
+    OUT,
+    Address,
+    JsonOutput,
+    NoReport,
+    RunArgument,
+    RunsOption,
+    TakeOver,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sweeps.ledger import Ledger
-    from sweeps.machine import Node
-    from sweeps.spec import Sweep
-    from sweeps.storage import Place
+    from gradatlas.sweeps.ledger import Ledger
+    from gradatlas.sweeps.machine import Node
+    from gradatlas.sweeps.spec import Sweep
+    from gradatlas.sweeps.storage import Place
 
 app = typer.Typer(
     name="gradatlas",
@@ -100,8 +109,8 @@ def run(
     json_lines: JsonOutput = False,
 ) -> None:
     """Run a sweep on this machine, or on a cluster, and write its report."""
-    from sweeps import runs as life
-    from sweeps.spec import load_sweep
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.spec import load_sweep
 
     file = life.spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
@@ -115,7 +124,7 @@ def run(
     with _machines(sweep, cpus, address) as nodes:
         used = sum(node.cpus for node in nodes)
         if dry_run:
-            from sweeps.forecast import forecast
+            from gradatlas.sweeps.forecast import forecast
 
             OUT.print(forecast(sweep, nodes), markup=False)
             return
@@ -134,15 +143,15 @@ def run(
 @contextmanager
 def _machines(sweep: Sweep, cpus: int | None, address: str | None) -> Iterator[list[Node]]:
     """The machines that packs run on; a cluster is joined for as long as this lasts."""
-    from sweeps import runs as life
-    from sweeps.machine import this_node
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.machine import this_node
 
     if address is None:
         yield [this_node(life.usable_cpus(sweep, cpus))]
         return
     if cpus is not None:
         raise UserError("--cpus: is for a Ray of this machine alone; leave it or --address")
-    from sweeps import cluster
+    from gradatlas.sweeps import cluster
 
     with cluster.joined(address):
         yield cluster.nodes()
@@ -158,8 +167,8 @@ def resume(
     address: Address = None,
 ) -> None:
     """Go on with a run that was stopped; a finished one is left as it is."""
-    from sweeps import runs as life
-    from sweeps.ledger import Ledger
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.ledger import Ledger
 
     ledger = Ledger.opened(run)
     now = life.state(ledger)
@@ -184,7 +193,7 @@ def extend(
     address: Address = None,
 ) -> None:
     """Add points to a run, finished or not, and run what has no result; what is there stays."""
-    from sweeps.ledger import Ledger
+    from gradatlas.sweeps.ledger import Ledger
 
     ledger = Ledger.opened(run)
     _go_on(
@@ -203,7 +212,7 @@ def _go_on(
     take_over: bool,
 ) -> None:
     """Runs what a run has no result of, and `points` more in every part."""
-    from sweeps import runs as life
+    from gradatlas.sweeps import runs as life
 
     sweep = life.sweep_of(ledger)
     with _machines(sweep, cpus, address) as nodes:
@@ -244,7 +253,7 @@ class _ProfileCommand(TyperCommand):
     """`profile`, whose options follow the parameters: made when it is called, because that takes torch."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        from sweeps.profile import profile_command
+        from gradatlas.sweeps.profile import profile_command
 
         return profile_command(reading.draw_profile).make_context(*arguments, **options)
 

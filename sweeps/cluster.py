@@ -32,12 +32,11 @@ import ray
 from ray._private import ray_constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import study
-import sweeps
-from sweeps.errors import UserError
-from sweeps.ledger import Ledger
-from sweeps.machine import Node, gpu_count, gpu_memory_bytes, memory_bytes, memory_of_pack
-from sweeps.storage import place_of
+import gradatlas
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.machine import Node, gpu_count, gpu_memory_bytes, memory_bytes, memory_of_pack
+from gradatlas.sweeps.storage import place_of
 
 _OBJECT_STORE = 100 * 2**20  # bytes; nothing travels through it, Ray would take 30 % of the memory
 _ANSWER_SECONDS = 120.0  # within which a node must answer; importing torch there takes some of them
@@ -95,9 +94,7 @@ def joined(address: str) -> Iterator[None]:
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={
-                "py_modules": [str(Path(str(module.__file__)).parent) for module in (study, sweeps)]
-            },
+            runtime_env={"py_modules": [str(Path(gradatlas.__file__).parent)]},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from study.activations import ACTIVATIONS
-from study.cells import CELLS
-from study.optimizers import OPTIMIZERS
-from study.plain import is_plain
-from study.tasks import task_named
-from study.trial import RECURRENT, Trial
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.cells import CELLS
+from gradatlas.study.optimizers import OPTIMIZERS
+from gradatlas.study.plain import is_plain
+from gradatlas.study.tasks import task_named
+from gradatlas.study.trial import RECURRENT, Trial
 
 _NANO = 1e-9
 # Of training, float32; per multiplication, per element of a signal, per weight.

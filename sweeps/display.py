@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from study.regimes import OUTCOMES, REGIMES
-from sweeps.machine import CpuUse, gpu_share
+from gradatlas.study.regimes import OUTCOMES, REGIMES
+from gradatlas.sweeps.machine import CpuUse, gpu_share
 
 _LINE_INTERVAL = 30.0  # seconds between two lines of a log
 _USE_INTERVAL = 2.0  # seconds over which the use of the machine is taken

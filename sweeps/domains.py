@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from study.trial import PARAMETERS, reject_bad_value
-from sweeps.errors import SpecError
+from gradatlas.study.trial import PARAMETERS, reject_bad_value
+from gradatlas.sweeps.errors import SpecError
 
 
 @dataclass(frozen=True)

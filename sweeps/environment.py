@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from study.records import SCHEMA_VERSION
+from gradatlas.study.records import SCHEMA_VERSION
 
 _PACKAGES = ("torch", "ray", "optuna", "polars", "seaborn", "numpy", "scipy", "numba", "pyarrow")
 

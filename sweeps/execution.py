@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sweeps.errors import FAILURE, INTERRUPTED, PREEMPTED
-from sweeps.options import ERR, OUT
+from gradatlas.sweeps.errors import FAILURE, INTERRUPTED, PREEMPTED
+from gradatlas.sweeps.options import ERR, OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sweeps.ledger import Ledger
-    from sweeps.machine import Node
-    from sweeps.runs import State
-    from sweeps.spec import Sweep
-    from sweeps.storage import Place
+    from gradatlas.sweeps.ledger import Ledger
+    from gradatlas.sweeps.machine import Node
+    from gradatlas.sweeps.runs import State
+    from gradatlas.sweeps.spec import Sweep
+    from gradatlas.sweeps.storage import Place
 
 
 def print_event(event: str, **values: Any) -> None:
     """An event as a line of JSON."""
-    from sweeps.display import event_line
+    from gradatlas.sweeps.display import event_line
 
     print(event_line(event, **values), flush=True)
 
@@ -42,7 +42,7 @@ def execute(
 
     `report` writes the report of a run's folder.
     """
-    from sweeps import runs as life
+    from gradatlas.sweeps import runs as life
 
     cpus = sum(node.cpus for node in nodes)
     with ledger.locked(take_over=take_over):
@@ -75,8 +75,8 @@ def _run_watched(
     ledger: Ledger, sweep: Sweep, cpus: int, before: State, *, json_lines: bool, in_cluster: bool
 ) -> tuple[str | None, tuple[str, ...]]:
     """Why the run stopped before its end, if it did, and what failed."""
-    from sweeps import runs as life
-    from sweeps.display import Display, JsonLines
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.display import Display, JsonLines
 
     counts = before.planned, before.finished, life.cost_ahead(ledger, before)
     gpus = sweep.schedule.gpus_per_pack > 0
@@ -87,7 +87,9 @@ def _run_watched(
     )
     try:
         with watched as watcher:
-            from sweeps.runner import run_packs  # Ray takes seconds, in which something is on the screen
+            from gradatlas.sweeps.runner import (
+                run_packs,  # Ray takes seconds, in which something is on the screen
+            )
 
             ended = run_packs(ledger, sweep, cpus, watcher, in_cluster=in_cluster)
     except KeyboardInterrupt:

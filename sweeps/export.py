@@ -23,15 +23,15 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import Engine, insert
 
-from study.regimes import regime
-from sweeps.domains import chosen_value
-from sweeps.errors import UserError
-from sweeps.ledger import Ledger
-from sweeps.objectives import OBJECTIVES, values
-from sweeps.samplers import quiet
-from sweeps.search import distributions
-from sweeps.spec import Part, Sweep
-from sweeps.task_files import stored_names
+from gradatlas.study.regimes import regime
+from gradatlas.sweeps.domains import chosen_value
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.objectives import OBJECTIVES, values
+from gradatlas.sweeps.samplers import quiet
+from gradatlas.sweeps.search import distributions
+from gradatlas.sweeps.spec import Part, Sweep
+from gradatlas.sweeps.task_files import stored_names
 
 _CHUNK = 1000  # trials written in one transaction
 

@@ -10,15 +10,15 @@ from heapq import heapreplace
 import torch
 from threadpoolctl import threadpool_limits
 
-from study.experiment import results
-from study.memory import pack_memory
-from study.trial import Trial
-from sweeps.costs import pack_cost
-from sweeps.learning import batch_points
-from sweeps.machine import RAY_BYTES, WORKER_BYTES, Node
-from sweeps.packing import Planned, capacity, capacity_beside_gpus, packs, planned_trials
-from sweeps.samplers import is_learning
-from sweeps.spec import Sweep
+from gradatlas.study.experiment import results
+from gradatlas.study.memory import pack_memory
+from gradatlas.study.trial import Trial
+from gradatlas.sweeps.costs import pack_cost
+from gradatlas.sweeps.learning import batch_points
+from gradatlas.sweeps.machine import RAY_BYTES, WORKER_BYTES, Node
+from gradatlas.sweeps.packing import Planned, capacity, capacity_beside_gpus, packs, planned_trials
+from gradatlas.sweeps.samplers import is_learning
+from gradatlas.sweeps.spec import Sweep
 
 _START_SECONDS = 14.0  # of a run beside its packs, measured: Ray starts, workers import, Ray stops
 _TRIAL = Trial(depth=6, steps=10, activation="tanh", learning_rate=0.01)  # of the pack that is timed here

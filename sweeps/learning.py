@@ -16,14 +16,14 @@ from typing import Any
 
 import polars as pl
 
-from sweeps.domains import chosen_value
-from sweeps.ledger import Ledger
-from sweeps.objectives import OBJECTIVES, values
-from sweeps.packing import packs, trials_of_points
-from sweeps.samplers import Proposer
-from sweeps.search import distributions, further_draws
-from sweeps.spec import Part, Sweep
-from sweeps.task_files import stored_names
+from gradatlas.sweeps.domains import chosen_value
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.objectives import OBJECTIVES, values
+from gradatlas.sweeps.packing import packs, trials_of_points
+from gradatlas.sweeps.samplers import Proposer
+from gradatlas.sweeps.search import distributions, further_draws
+from gradatlas.sweeps.spec import Part, Sweep
+from gradatlas.sweeps.task_files import stored_names
 
 # Trials of a batch: small enough that a sampler learns often, large enough that stacking pays.
 _ON_CPU, _ON_GPU = 32, 256

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sweeps.errors import UserError
-from sweeps.storage import Remote
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.storage import Remote
 
 LIVES, RENEWED = 60.0, 15.0  # seconds that a claim lives, and between two renewals
 

@@ -23,15 +23,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from study.own_data import is_file_name
-from study.records import COLUMNS, SCHEMA_VERSION
-from study.trial import Trial
-from sweeps.costs import cost
-from sweeps.errors import UserError
-from sweeps.lease import Lease
-from sweeps.packing import Planned, pack_name, trial_of_row
-from sweeps.states import Journal, Piece, journal_bytes, read_journal
-from sweeps.storage import (
+from gradatlas.study.own_data import is_file_name
+from gradatlas.study.records import COLUMNS, SCHEMA_VERSION
+from gradatlas.study.trial import Trial
+from gradatlas.sweeps.costs import cost
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.lease import Lease
+from gradatlas.sweeps.packing import Planned, pack_name, trial_of_row
+from gradatlas.sweeps.states import Journal, Piece, journal_bytes, read_journal
+from gradatlas.sweeps.storage import (
     Place,
     Remote,
     download,

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from sweeps.learning import Learner
+from gradatlas.sweeps.learning import Learner
 
 Kind = Literal["gpu", "cpu"]
 KINDS: tuple[Kind, Kind] = ("gpu", "cpu")

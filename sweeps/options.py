@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
@@ -15,7 +15,7 @@ ERR = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 def _place(text: str) -> Any:
     """A folder or URL given on the command line."""
-    from sweeps.storage import place_of
+    from gradatlas.sweeps.storage import place_of
 
     try:
         return place_of(text)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.options import ERR, OUT, RunArgument, RunsOption
+from gradatlas.sweeps.options import ERR, OUT, RunArgument, RunsOption
 
 if TYPE_CHECKING:
-    from sweeps.runs import State
+    from gradatlas.sweeps.runs import State
 
 
 def status(
@@ -19,8 +19,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
     """Say how far a run is, from its folder alone, also while it goes on."""
-    from sweeps import runs as life
-    from sweeps.ledger import Ledger
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.ledger import Ledger
 
     now = life.state(Ledger.opened(run))
     if as_json:
@@ -56,9 +56,9 @@ def export(
     ],
 ) -> None:
     """Write a run's finished trials into an Optuna storage, for Optuna Dashboard."""
-    from sweeps import runs as life
-    from sweeps.export import export as write
-    from sweeps.ledger import Ledger
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.export import export as write
+    from gradatlas.sweeps.ledger import Ledger
 
     ledger = Ledger.opened(run)
     sweep = life.sweep_of(ledger)
@@ -79,8 +79,8 @@ def list_runs(
     runs: RunsOption = "runs",
 ) -> None:
     """List the runs of a folder."""
-    from sweeps import runs as life
-    from sweeps.ledger import Ledger
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.ledger import Ledger
 
     folders = sorted(path.parent for path in runs.glob("*/sweep.toml"))
     if not folders:
@@ -93,10 +93,10 @@ def list_runs(
 
 def presets() -> None:
     """List the sweeps that come with gradatlas, and how long they take on this machine."""
-    from sweeps import runs as life
-    from sweeps.forecast import duration, expected_seconds, slowness
-    from sweeps.machine import this_node
-    from sweeps.spec import load_sweep
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.forecast import duration, expected_seconds, slowness
+    from gradatlas.sweeps.machine import this_node
+    from gradatlas.sweeps.spec import load_sweep
 
     with ERR.status("presets …"):
         pace = slowness()

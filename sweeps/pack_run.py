@@ -7,12 +7,12 @@ from math import inf
 
 import torch
 
-from study.experiment import Experiment, Row
-from study.memory import pack_memory
-from study.regimes import Limits
-from sweeps.costs import cost
-from sweeps.ledger import Ledger
-from sweeps.states import Journal, Piece
+from gradatlas.study.experiment import Experiment, Row
+from gradatlas.study.memory import pack_memory
+from gradatlas.study.regimes import Limits
+from gradatlas.sweeps.costs import cost
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.states import Journal, Piece
 
 _CHUNK_SECONDS = 0.5  # of work between two looks at the clock and the driver's orders
 _KILLED = "its worker died {} times without a word, as from a kill by the system for memory"

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from study.memory import pack_memory
-from study.randomness import trial_seeds
-from study.trial import PARAMETERS, Trial, trial_of
-from sweeps.costs import cost
-from sweeps.errors import UserError
-from sweeps.machine import Node, memory_of_pack
+from gradatlas.study.memory import pack_memory
+from gradatlas.study.randomness import trial_seeds
+from gradatlas.study.trial import PARAMETERS, Trial, trial_of
+from gradatlas.sweeps.costs import cost
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.machine import Node, memory_of_pack
 
 if TYPE_CHECKING:  # workers import this file and need neither Optuna nor scipy: half a second of each start
-    from sweeps.spec import Part, Schedule, Sweep
+    from gradatlas.sweeps.spec import Part, Schedule, Sweep
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def planned_trials(sweep: Sweep, before: Progress = Progress()) -> list[Planned]
 
     A function of the sweep and of what is planned alone; for the samplers that do not learn.
     """
-    from sweeps.search import pure_sampler
+    from gradatlas.sweeps.search import pure_sampler
 
     planned: list[Planned] = []
     first_point = before.point

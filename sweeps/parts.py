@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study.trial import PARAMETERS, reject_bad_value, trial_of
-from sweeps.domains import Domain, parse_domain
-from sweeps.errors import SpecError
-from sweeps.samplers import is_learning
-from sweeps.search_rules import grid_points, reject_unlearnable
-from sweeps.spec_tables import Search, parsed_table, reject_unknown, table_of
+from gradatlas.study.trial import PARAMETERS, reject_bad_value, trial_of
+from gradatlas.sweeps.domains import Domain, parse_domain
+from gradatlas.sweeps.errors import SpecError
+from gradatlas.sweeps.samplers import is_learning
+from gradatlas.sweeps.search_rules import grid_points, reject_unlearnable
+from gradatlas.sweeps.spec_tables import Search, parsed_table, reject_unknown, table_of
 
 ROLES = ("scientific", "nuisance", "fixed")
 _PART_KEYS = ("name", *ROLES, "search")

@@ -17,11 +17,11 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from study.experiment import Row
-from study.single import median_row, profile_rows
-from study.trial import DEFAULTS, PARAMETERS, Parameter, Trial, reject_bad_value, trial_of
-from sweeps.errors import UserError
-from sweeps.profile_tables import tables
+from gradatlas.study.experiment import Row
+from gradatlas.study.single import median_row, profile_rows
+from gradatlas.study.trial import DEFAULTS, PARAMETERS, Parameter, Trial, reject_bad_value, trial_of
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.profile_tables import tables
 
 SUFFIXES = (".png", ".svg", ".pdf")
 

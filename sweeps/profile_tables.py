@@ -10,7 +10,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
-from study.experiment import Row
+from gradatlas.study.experiment import Row
 
 _SURVIVAL = {"survival_float32": "fp32", "survival_bfloat16": "bf16", "survival_float16": "fp16"}
 _LAYER_COLUMNS = {

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeps.errors import UserError
-from sweeps.execution import print_event
-from sweeps.options import ERR, OUT, RunArgument
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.execution import print_event
+from gradatlas.sweeps.options import ERR, OUT, RunArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sweeps.storage import Place
+    from gradatlas.sweeps.storage import Place
 
 
 def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Place:
@@ -24,9 +24,9 @@ def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Pl
     from html import escape
     from shlex import quote
 
-    from analysis.report import write_report as write
-    from analysis.tables import NoResultsError
-    from sweeps.storage import local_copy, upload
+    from gradatlas.analysis.report import write_report as write
+    from gradatlas.analysis.tables import NoResultsError
+    from gradatlas.sweeps.storage import local_copy, upload
 
     with local_copy(folder, "plans", "results") as local:
         if local == folder:
@@ -47,12 +47,12 @@ def write_report(folder: Place, out: Path | None = None, *, json_lines: bool = F
     """Writes the report of a run's folder and says where it is."""
     import logging
 
-    from analysis.tables import NoResultsError
+    from gradatlas.analysis.tables import NoResultsError
 
     # The analysis names files that it cannot read as warnings of its logger.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    logger = logging.getLogger("analysis")
+    logger = logging.getLogger("gradatlas.analysis")
     logger.addHandler(handler)
     try:
         with ERR.status("report …") as status:
@@ -77,8 +77,8 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the HTML goes.")] = None,
 ) -> None:
     """Write the report of a run, finished or not."""
-    from sweeps import runs as life
-    from sweeps.ledger import Ledger
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.ledger import Ledger
 
     ledger = Ledger.opened(run)
     if out is not None and (out.is_dir() or not out.name):
@@ -93,7 +93,7 @@ def report(
 @contextmanager
 def _no_results(run: Place) -> Iterator[None]:
     """Turns what the analysis cannot read into the user's message."""
-    from analysis.tables import NoResultsError
+    from gradatlas.analysis.tables import NoResultsError
 
     try:
         yield
@@ -107,9 +107,9 @@ def claims(
     run: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """Answer the study's questions from a run: verdict, effect, interval, trials."""
-    from analysis import tables
-    from analysis.claims import claims as claims_of
-    from sweeps import analyse
+    from gradatlas.analysis import tables
+    from gradatlas.analysis.claims import claims as claims_of
+    from gradatlas.sweeps import analyse
 
     with _no_results(run):
         limits = tables.sweep_limits(tables.read_sweep(_name_of(run)))
@@ -125,8 +125,8 @@ def tables(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that the tables go to.")],
 ) -> None:
     """Write a run's tables as Parquet and CSV: trials, layers, cells, regions, boundaries, claims, …"""
-    from analysis.export import write_tables
-    from sweeps import analyse
+    from gradatlas.analysis.export import write_tables
+    from gradatlas.sweeps import analyse
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: must be a folder, but is a file")
@@ -143,8 +143,8 @@ def _rows(file: Path) -> int:
 
 def compare(first: RunArgument, second: RunArgument) -> None:
     """Put two runs side by side: shares, critical lines, answers."""
-    from analysis.comparing import compare as compared
-    from sweeps import analyse
+    from gradatlas.analysis.comparing import compare as compared
+    from gradatlas.sweeps import analyse
 
     with _no_results(first):
         found = compared(_name_of(first), _name_of(second))
@@ -158,13 +158,13 @@ def _name_of(run: Place) -> Path | str:
 
 def draw_phase_diagram(place: Any, file: Path, run: Path | None) -> None:
     """The plane of a phase diagram as a picture, with a run's networks on it."""
-    from analysis.figures.phase_diagram import write_phase_diagram
+    from gradatlas.analysis.figures.phase_diagram import write_phase_diagram
 
     write_phase_diagram(place, file, run)
 
 
 def draw_profile(rows: list[dict], file: Path) -> None:
     """The rows of `gradatlas profile` as a picture."""
-    from analysis.figures.network_profile import write_profile
+    from gradatlas.analysis.figures.network_profile import write_profile
 
     write_profile(rows, file)

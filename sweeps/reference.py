@@ -1,12 +1,12 @@
-"""The sweep file's reference as Markdown, from the declarations: `python -m sweeps.reference`."""
+"""The sweep file's reference as Markdown, from the declarations: `python -m gradatlas.sweeps.reference`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from study.trial import DEFAULTS, PARAMETERS, Parameter
-from sweeps.spec import TABLES
+from gradatlas.study.trial import DEFAULTS, PARAMETERS, Parameter
+from gradatlas.sweeps.spec import TABLES
 
 
 def reference() -> str:

@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sweeps import cluster  # isort: skip  (first: it sets what Ray reads when it is imported)
+from gradatlas.sweeps import cluster  # isort: skip  (first: it sets what Ray reads when it is imported)
 
 import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
-from sweeps.costs import cost
-from sweeps.display import Watcher
-from sweeps.errors import UserError
-from sweeps.learning import Feed, Learner
-from sweeps.ledger import Ledger
-from sweeps.machine import gpu_count
-from sweeps.mixed import MixedFeed
-from sweeps.packing import cpus_of_gpu_pack, worker_count
-from sweeps.samplers import is_learning
-from sweeps.searchers import MixedSearcher, PackSearcher, Unstranding, slots_by_kind
-from sweeps.spec import Schedule, Sweep
-from sweeps.stopping import Reason, Stop
-from sweeps.trainable import PackTrainable, resources_of
+from gradatlas.sweeps.costs import cost
+from gradatlas.sweeps.display import Watcher
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.learning import Feed, Learner
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.machine import gpu_count
+from gradatlas.sweeps.mixed import MixedFeed
+from gradatlas.sweeps.packing import cpus_of_gpu_pack, worker_count
+from gradatlas.sweeps.samplers import is_learning
+from gradatlas.sweeps.searchers import MixedSearcher, PackSearcher, Unstranding, slots_by_kind
+from gradatlas.sweeps.spec import Schedule, Sweep
+from gradatlas.sweeps.stopping import Reason, Stop
+from gradatlas.sweeps.trainable import PackTrainable, resources_of
 
 _LOOK_SECONDS = 5.0  # between two looks at whether Ray's node is alive
 _RESTARTS = 30  # of a pack whose workers die: enough to halve 256 trials down to one and to give that up

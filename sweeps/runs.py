@@ -16,23 +16,23 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
-from sweeps.environment import environment
-from sweeps.errors import UserError
-from sweeps.learning import Learner
-from sweeps.ledger import Ledger, schema
-from sweeps.machine import Node, gpu_count, this_node
-from sweeps.packing import Planned, Progress, capacity, capacity_beside_gpus, packs, planned_trials
-from sweeps.samplers import is_learning
-from sweeps.spec import Sweep, dump_sweep, extended_sweep, load_sweep, parse_sweep
-from sweeps.storage import Place, Remote, place_of, remove_tree
-from sweeps.task_files import npz_bytes, stored_names
+from gradatlas.sweeps.environment import environment
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.learning import Learner
+from gradatlas.sweeps.ledger import Ledger, schema
+from gradatlas.sweeps.machine import Node, gpu_count, this_node
+from gradatlas.sweeps.packing import Planned, Progress, capacity, capacity_beside_gpus, packs, planned_trials
+from gradatlas.sweeps.samplers import is_learning
+from gradatlas.sweeps.spec import Sweep, dump_sweep, extended_sweep, load_sweep, parse_sweep
+from gradatlas.sweeps.storage import Place, Remote, place_of, remove_tree
+from gradatlas.sweeps.task_files import npz_bytes, stored_names
 
 _BEGINNINGS = {"environment.json", "data", "plans", "results"}  # of a run folder without its sweep.toml
 
 
 def preset_files() -> dict[str, Path]:
     """The sweep files that come with the package, by name."""
-    folder = Path(str(files("sweeps") / "presets"))
+    folder = Path(str(files("gradatlas.sweeps") / "presets"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

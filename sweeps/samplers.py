@@ -18,9 +18,9 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
 
-from study.randomness import stream
-from sweeps.domains import Domain
-from sweeps.search import SAMPLERS, PureSampler, distributions
+from gradatlas.study.randomness import stream
+from gradatlas.sweeps.domains import Domain
+from gradatlas.sweeps.search import SAMPLERS, PureSampler, distributions
 
 LEARNING: dict[str, type[BaseSampler]] = {
     "tpe": TPESampler,

@@ -27,8 +27,8 @@ from optuna.distributions import (
 )
 from scipy.stats import qmc
 
-from study.randomness import stream
-from sweeps.domains import Choices, Domain, Range
+from gradatlas.study.randomness import stream
+from gradatlas.sweeps.domains import Choices, Domain, Range
 
 
 def distributions(space: Mapping[str, Domain]) -> dict[str, BaseDistribution]:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from itertools import combinations, product
 from typing import Any
 
-from study.trial import DEFAULTS, trial_of
-from sweeps.domains import Choices, Domain
-from sweeps.objectives import OBJECTIVES
-from sweeps.samplers import (
+from gradatlas.study.trial import DEFAULTS, trial_of
+from gradatlas.sweeps.domains import Choices, Domain
+from gradatlas.sweeps.objectives import OBJECTIVES
+from gradatlas.sweeps.samplers import (
     LEARNING,
     Proposer,
     is_learning,
@@ -20,7 +20,7 @@ from sweeps.samplers import (
     option_names,
     sampler_class,
 )
-from sweeps.search import SAMPLERS, distributions, grid_values
+from gradatlas.sweeps.search import SAMPLERS, distributions, grid_values
 
 
 def reject_bad_sampler(sampler: str, options: Mapping[str, Any], objective: str) -> None:

@@ -6,17 +6,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweeps import cluster  # isort: skip  (first: it sets what Ray reads when it is imported)
+from gradatlas.sweeps import cluster  # isort: skip  (first: it sets what Ray reads when it is imported)
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from sweeps.learning import Feed
-from sweeps.mixed import Kind, MixedFeed
-from sweeps.packing import slots_of
-from sweeps.spec import Schedule
-from sweeps.stopping import Stop
+from gradatlas.sweeps.learning import Feed
+from gradatlas.sweeps.mixed import Kind, MixedFeed
+from gradatlas.sweeps.packing import slots_of
+from gradatlas.sweeps.spec import Schedule
+from gradatlas.sweeps.stopping import Stop
 
 _LOOK_SECONDS = 2.0  # between two looks at which nodes are there
 

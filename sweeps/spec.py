@@ -16,12 +16,20 @@ from typing import Any
 
 import tomli_w
 
-from study.regimes import Limits
-from sweeps.errors import SpecError
-from sweeps.parts import ROLES, Part, parts_of
-from sweeps.search_rules import reject_bad_sampler
-from sweeps.spec_tables import TABLES, Schedule, Search, SpecTable, Storage, parsed_table, reject_unknown
-from sweeps.task_files import found_task, with_tasks
+from gradatlas.study.regimes import Limits
+from gradatlas.sweeps.errors import SpecError
+from gradatlas.sweeps.parts import ROLES, Part, parts_of
+from gradatlas.sweeps.search_rules import reject_bad_sampler
+from gradatlas.sweeps.spec_tables import (
+    TABLES,
+    Schedule,
+    Search,
+    SpecTable,
+    Storage,
+    parsed_table,
+    reject_unknown,
+)
+from gradatlas.sweeps.task_files import found_task, with_tasks
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import pydantic
 
-from study.regimes import Limits
-from sweeps.errors import SpecError
+from gradatlas.study.regimes import Limits
+from gradatlas.sweeps.errors import SpecError
 
 
 class SpecTable(pydantic.BaseModel):

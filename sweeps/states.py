@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
-from sweeps.storage import Place
+from gradatlas.sweeps.storage import Place
 
 # The first death may be anyone's: a kill from outside, a machine that went away. A second one without
 # anything saved in between speaks for memory, and halving costs at most the time since the last save.

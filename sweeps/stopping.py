@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Literal
 
-from sweeps.errors import PREEMPTED
-from sweeps.ledger import Ledger
-from sweeps.storage import Place
+from gradatlas.sweeps.errors import PREEMPTED
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.storage import Place
 
 _PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before the end
 

@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from pyarrow import ArrowException, fs
 
-from sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeps.errors import FAILURE, UserError
+import gradatlas
+from gradatlas.sweeps.errors import FAILURE, UserError
 
 if TYPE_CHECKING:
-    from sweeps.spec import Sweep
+    from gradatlas.sweeps.spec import Sweep
 
 _PATIENCE = 90.0  # seconds that a cluster's job server may take to be ready
-_PACKAGES = ("study", "sweeps", "analysis")
 
 
 def submit(
@@ -37,8 +37,8 @@ def submit(
     follow: Annotated[bool, typer.Option("--follow", help="Show its log until it ends.")] = False,
 ) -> None:
     """Run a sweep on a cluster as a job: code, sweep and data are sent, what they import must be there."""
-    from sweeps import runs as life
-    from sweeps.spec import load_sweep
+    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.spec import load_sweep
 
     if "://" not in runs and not Path(runs).is_absolute():
         raise UserError(f"--runs {runs}: must be a URL, or an absolute folder that all nodes share")
@@ -49,7 +49,7 @@ def submit(
     command = f"run sweep.toml --runs {shlex.quote(runs)} --name {name} --resume --take-over --address auto"
     with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:
         _fill(Path(scratch), sweep, name)
-        entrypoint = f"python -c 'from sweeps.cli import main; main()' {command}"
+        entrypoint = f"python -m gradatlas {command}"
         job = _submitted(client, address, entrypoint=entrypoint, runtime_env={"working_dir": scratch})
     print(f"job {job}: the run goes to {runs.rstrip('/')}/{name}", flush=True)
     if follow:
@@ -88,12 +88,11 @@ def _submitted(client: Any, address: str, **job: Any) -> str:
 
 def _fill(folder: Path, sweep: Sweep, name: str) -> None:
     """Code, resolved sweep and copies of the user's files: what the job finds in its working directory."""
-    from sweeps.spec import dump_sweep
-    from sweeps.task_files import npz_bytes, stored_names
+    from gradatlas.sweeps.spec import dump_sweep
+    from gradatlas.sweeps.task_files import npz_bytes, stored_names
 
-    for package in _PACKAGES:
-        source = Path(__file__).parents[1] / package
-        shutil.copytree(source, folder / package, ignore=shutil.ignore_patterns("__pycache__", "gallery"))
+    left_out = shutil.ignore_patterns("__pycache__", "gallery")
+    shutil.copytree(Path(gradatlas.__file__).parent, folder / "gradatlas", ignore=left_out)
     stored = stored_names(sweep.document)
     for original, copy in stored.items():
         (folder / copy).parent.mkdir(exist_ok=True)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from study.own_data import READERS, is_file_name, read_examples
-from sweeps.errors import SpecError, UserError
+from gradatlas.study.own_data import READERS, is_file_name, read_examples
+from gradatlas.sweeps.errors import SpecError, UserError
 
 _ROLES = ("scientific", "nuisance", "fixed")
 _LABELS = ("label", "labels")

@@ -14,10 +14,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError
 
 if TYPE_CHECKING:
-    from study.phase import Place
+    from gradatlas.study.phase import Place
 
 Draw = Callable[["Place", Path, Path | None], None]
 _OPTIONS = (
@@ -114,9 +114,9 @@ def _of_an_option(message: str) -> str:
 
 def _places(activation: str | None, kind: dict[str, Any], numbers: dict[str, Any]) -> list[Place]:
     """The network of one activation, or of each."""
-    from study.activations import ACTIVATIONS
-    from study.meanfield import Structure
-    from study.phase import Place
+    from gradatlas.study.activations import ACTIVATIONS
+    from gradatlas.study.meanfield import Structure
+    from gradatlas.study.phase import Place
 
     names = [activation] if activation is not None else list(ACTIVATIONS)
     return [Place(Structure(name, **kind), **numbers) for name in names]
@@ -126,7 +126,7 @@ def _row(place: Place, depth: int | None, *, critical: bool) -> dict[str, Any]:
     """What theory says; with `critical` at the critical σ_w, where that is one number."""
     from dataclasses import replace
 
-    from study.phase import theory_row
+    from gradatlas.study.phase import theory_row
 
     row = theory_row(place, depth=None if critical else depth)
     if not critical:

@@ -14,13 +14,13 @@ import torch
 from ray import tune
 from threadpoolctl import threadpool_limits
 
-from study.plain import machine_code
-from study.regimes import Limits, regime
-from sweeps import cluster
-from sweeps.costs import cost
-from sweeps.ledger import Ledger
-from sweeps.pack_run import PackRun
-from sweeps.storage import Remote, place_of
+from gradatlas.study.plain import machine_code
+from gradatlas.study.regimes import Limits, regime
+from gradatlas.sweeps import cluster
+from gradatlas.sweeps.costs import cost
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.pack_run import PackRun
+from gradatlas.sweeps.storage import Remote, place_of
 
 _REPORT_SECONDS = 5.0  # between two reports of a pack's progress; one costs the driver 3 ms
 _STORE_SECONDS = 2.0  # between two questions for the driver's orders where they stand in a store

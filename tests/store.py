@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sweeps import storage
+from gradatlas.sweeps import storage
 
 _KEYS = {
     "AWS_ACCESS_KEY_ID": "tests",

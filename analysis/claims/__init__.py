@@ -11,10 +11,10 @@ from functools import partial
 
 import polars as pl
 
-from analysis.claims import gradients, remedies, training
-from analysis.claims.claim import Claim, Verdict
-from analysis.claims.evidence import Evidence, evidence
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.claims import gradients, remedies, training
+from gradatlas.analysis.claims.claim import Claim, Verdict
+from gradatlas.analysis.claims.evidence import Evidence, evidence
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 __all__ = ["CLAIMS", "Claim", "Verdict", "claims", "claims_of"]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import polars as pl
 
-from analysis.claims.claim import Claim
-from analysis.claims.questions import QUESTIONS
-from analysis.claims.rules import Finding, Rule, found
-from analysis.effects import Effect
-from analysis.words import joined, number, percent, word
+from gradatlas.analysis.claims.claim import Claim
+from gradatlas.analysis.claims.questions import QUESTIONS
+from gradatlas.analysis.claims.rules import Finding, Rule, found
+from gradatlas.analysis.effects import Effect
+from gradatlas.analysis.words import joined, number, percent, word
 
 Measure = Callable[[pl.DataFrame], Effect | None]
 SHARE, POINTS = "share", "difference of shares"

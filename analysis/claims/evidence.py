@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from analysis.cells import cells
-from analysis.sampling import sampled
-from study.regimes import Limits
+from gradatlas.analysis.cells import cells
+from gradatlas.analysis.sampling import sampled
+from gradatlas.study.regimes import Limits
 
 _CLIPS = ("clip_norm", "clip_value", "clip_adaptive")
 _KEY = ("part", "point", *_CLIPS)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from analysis.claims.answer import (
+from gradatlas.analysis.claims.answer import (
     DECADES,
     PER_LAYER,
     POINTS,
@@ -19,12 +19,12 @@ from analysis.claims.answer import (
     untested,
     with_arm,
 )
-from analysis.claims.claim import Claim
-from analysis.claims.evidence import LARGE, SMALL, USUAL, Evidence
-from analysis.claims.rules import GUARANTEED, MATTERS, above, below, found
-from analysis.crossing import crossing
-from analysis.effects import Effect, difference, matched, median, share
-from analysis.words import word
+from gradatlas.analysis.claims.claim import Claim
+from gradatlas.analysis.claims.evidence import LARGE, SMALL, USUAL, Evidence
+from gradatlas.analysis.claims.rules import GUARANTEED, MATTERS, above, below, found
+from gradatlas.analysis.crossing import crossing
+from gradatlas.analysis.effects import Effect, difference, matched, median, share
+from gradatlas.analysis.words import word
 
 STRATA = ("part", "init", "width", "octave", "scale")
 _RUN = "gradatlas run claims (part {part})"

@@ -8,13 +8,13 @@ from functools import partial
 
 import polars as pl
 
-from analysis import words
-from analysis.claims.answer import POINTS, SHARE, answered, untested, with_arm
-from analysis.claims.claim import Claim, Verdict
-from analysis.claims.evidence import Evidence
-from analysis.claims.gradients import STRATA
-from analysis.claims.rules import MATTERS, PREVENTED, Rule, above, below
-from analysis.effects import Effect, difference, share
+from gradatlas.analysis import words
+from gradatlas.analysis.claims.answer import POINTS, SHARE, answered, untested, with_arm
+from gradatlas.analysis.claims.claim import Claim, Verdict
+from gradatlas.analysis.claims.evidence import Evidence
+from gradatlas.analysis.claims.gradients import STRATA
+from gradatlas.analysis.claims.rules import MATTERS, PREVENTED, Rule, above, below
+from gradatlas.analysis.effects import Effect, difference, share
 
 _RUN = "gradatlas run claims (part {part})"
 _WORDS = (

@@ -8,12 +8,12 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.colours import FAINT, INK
-from analysis.figures import theme
-from analysis.figures.plot import Drawing, Plot
-from analysis.figures.settings import named
-from analysis.words import number
-from study.regimes import DEFAULT_LIMITS, QUANTILES, Limits
+from gradatlas.analysis.colours import FAINT, INK
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.analysis.figures.settings import named
+from gradatlas.analysis.words import number
+from gradatlas.study.regimes import DEFAULT_LIMITS, QUANTILES, Limits
 
 _SETTING = ["part", "activation", "norm_position", "skip"]
 _MOST_LINES = 8

@@ -9,8 +9,8 @@ import polars as pl
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from analysis.colours import EMPTY
-from analysis.words import number
+from gradatlas.analysis.colours import EMPTY
+from gradatlas.analysis.words import number
 
 BINS = 9
 

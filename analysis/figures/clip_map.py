@@ -6,14 +6,14 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.colours import OUTCOME_COLOURS
-from analysis.figures import theme
-from analysis.figures.binned import draw_heat, edge_ticks, log_bins
-from analysis.figures.clipping import KINDS, thresholds
-from analysis.figures.grid import panel_grid
-from analysis.figures.plot import Drawing, Plot
-from analysis.words import number, percent
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.colours import OUTCOME_COLOURS
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.binned import draw_heat, edge_ticks, log_bins
+from gradatlas.analysis.figures.clipping import KINDS, thresholds
+from gradatlas.analysis.figures.grid import panel_grid
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.analysis.words import number, percent
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 _SHARES = {"learned": OUTCOME_COLOURS["learned"], "diverged": "#000000"}
 

@@ -8,13 +8,13 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.colours import OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_TINTS
-from analysis.figures import theme
-from analysis.figures.grid import label_outer, panel_grid
-from analysis.figures.plot import Drawing, Plot
-from analysis.regions import wilson
-from analysis.words import number
-from study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits
+from gradatlas.analysis.colours import OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_TINTS
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.grid import label_outer, panel_grid
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.analysis.regions import wilson
+from gradatlas.analysis.words import number
+from gradatlas.study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits
 
 KINDS = {"clip_norm": "norm clipping", "clip_value": "value clipping"}
 _MAX_THRESHOLDS = 8  # more distinct ones are put into decades

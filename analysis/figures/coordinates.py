@@ -7,13 +7,13 @@ import polars as pl
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from analysis.colours import INK, REGIME_COLOURS
-from analysis.figures import theme
-from analysis.figures.plot import Drawing, Plot
-from analysis.figures.sampled import sampled
-from analysis.figures.settings import label, scale, varied
-from analysis.words import shortened
-from study.regimes import DEFAULT_LIMITS, REGIMES, Limits
+from gradatlas.analysis.colours import INK, REGIME_COLOURS
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.analysis.figures.sampled import sampled
+from gradatlas.analysis.figures.settings import label, scale, varied
+from gradatlas.analysis.words import shortened
+from gradatlas.study.regimes import DEFAULT_LIMITS, REGIMES, Limits
 
 _MOST_TRIALS, _MOST_AXES = 400, 8
 _MOST_DECADES = 8.0

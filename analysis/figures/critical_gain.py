@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.boundaries import boundaries
-from analysis.colours import INK
-from analysis.figures import theme
-from analysis.figures.grid import set_log2_axis
-from analysis.figures.plot import Drawing, Plot
-from analysis.figures.settings import MOST_SETTINGS, named
-from analysis.words import number, span
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.boundaries import boundaries
+from gradatlas.analysis.colours import INK
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.grid import set_log2_axis
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.analysis.figures.settings import MOST_SETTINGS, named
+from gradatlas.analysis.words import number, span
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 _PREDICTED, _THEORY = "D", "|"
 _TICKS = (0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.8, 1, 1.2, 1.4, 1.7, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)

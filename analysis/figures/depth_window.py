@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.boundaries import windows
-from analysis.colours import INK, REGIME_COLOURS
-from analysis.figures import theme
-from analysis.figures.grid import (
+from gradatlas.analysis.boundaries import windows
+from gradatlas.analysis.colours import INK, REGIME_COLOURS
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.grid import (
     grid_columns,
     label_outer,
     panel_grid,
@@ -19,10 +19,10 @@ from analysis.figures.grid import (
     set_log2_axis,
     titles,
 )
-from analysis.figures.plot import Drawing, Plot, panels_shown
-from analysis.figures.settings import named
-from analysis.words import number
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
+from gradatlas.analysis.figures.settings import named
+from gradatlas.analysis.words import number
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 _ENDS = {"lower": REGIME_COLOURS["vanishing"], "upper": REGIME_COLOURS["exploding"]}
 

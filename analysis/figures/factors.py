@@ -8,13 +8,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.colours import FAINT, REGIME_COLOURS
-from analysis.figures import theme
-from analysis.figures.grid import grid_columns, label_outer, panel_grid, panel_groups, titles
-from analysis.figures.plot import MOST_VECTORS, Drawing, Plot, panels_shown
-from analysis.panels import with_panels
-from analysis.words import number
-from study.regimes import DEFAULT_LIMITS, REGIMES, Limits
+from gradatlas.analysis.colours import FAINT, REGIME_COLOURS
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.grid import grid_columns, label_outer, panel_grid, panel_groups, titles
+from gradatlas.analysis.figures.plot import MOST_VECTORS, Drawing, Plot, panels_shown
+from gradatlas.analysis.panels import with_panels
+from gradatlas.analysis.words import number
+from gradatlas.study.regimes import DEFAULT_LIMITS, REGIMES, Limits
 
 _FACTORS = {"weights": "weight_factor_profile", "derivative": "derivative_factor_profile"}
 _MOST = 2.0  # decades per layer; what lies further is drawn at the frame

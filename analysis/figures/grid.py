@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-from analysis.figures.theme import Layout
+from gradatlas.analysis.figures.theme import Layout
 
 Write = Callable[[float], str]
 

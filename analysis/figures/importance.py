@@ -6,13 +6,13 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.colours import OUTCOME_COLOURS
-from analysis.figures import theme
-from analysis.figures.plot import Drawing, Plot
-from analysis.figures.settings import label
-from analysis.importance import importances
-from analysis.words import percent
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.colours import OUTCOME_COLOURS
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.analysis.figures.settings import label
+from gradatlas.analysis.importance import importances
+from gradatlas.analysis.words import percent
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 _TITLES = {"gradient": "for the gradient (|G|)", "outcome": "for the final loss"}
 _COLOURS = {"gradient": "#1c5a9c", "outcome": OUTCOME_COLOURS["learned"]}

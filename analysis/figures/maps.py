@@ -14,8 +14,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from scipy.spatial import cKDTree
 
-from analysis.colours import EMPTY
-from analysis.figures.grid import set_log2_axis
+from gradatlas.analysis.colours import EMPTY
+from gradatlas.analysis.figures.grid import set_log2_axis
 
 # Reach of a trial in units of the panel's side: 150 well spread trials cover a panel.
 REACH = 0.12

@@ -12,10 +12,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.colours import FAINT, INK, STABLE
-from analysis.figures import theme
-from analysis.figures.grid import whole_numbers
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.colours import FAINT, INK, STABLE
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.grid import whole_numbers
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 _DPI = 160
 _PANELS = {"gradient": "gradient δ, backwards (decades)", "forward": "signal h, forwards (decades)"}

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from analysis.colours import OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_TINTS
-from analysis.figures import maps, theme
-from analysis.figures.grid import Grid, grid_columns, label_outer, panel_grid, panel_groups, titles
-from analysis.figures.plot import Drawing, Plot, panels_shown
-from analysis.panels import with_panels
-from analysis.words import count, number
-from study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits, regime
+from gradatlas.analysis.colours import OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_TINTS
+from gradatlas.analysis.figures import maps, theme
+from gradatlas.analysis.figures.grid import Grid, grid_columns, label_outer, panel_grid, panel_groups, titles
+from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
+from gradatlas.analysis.panels import with_panels
+from gradatlas.analysis.words import count, number
+from gradatlas.study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits, regime
 
 _SPREAD = 0.028  # radius, in units of the panel, of the disc that trials at one place are spread over
 _GOLDEN = math.pi * (3 - math.sqrt(5))

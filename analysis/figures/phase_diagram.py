@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, SymLogNorm
 from matplotlib.figure import Figure
 
-from analysis.colours import FAINT, INK, STABLE
-from analysis.figures import theme
-from analysis.tables import scan_results
-from study.critical import critical, has_fixed_points, log_chi
-from study.phase import Place
+from gradatlas.analysis.colours import FAINT, INK, STABLE
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.tables import scan_results
+from gradatlas.study.critical import critical, has_fixed_points, log_chi
+from gradatlas.study.phase import Place
 
 _DPI = 160
 _SPAN, _BIASES = 2.5, (0.02, 2.0)  # factors of σ_w around the critical one; σ_b

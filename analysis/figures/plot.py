@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures.theme import Layout, theme
-from analysis.panels import MAX_PANELS
-from study.regimes import Limits
+from gradatlas.analysis.figures.theme import Layout, theme
+from gradatlas.analysis.panels import MAX_PANELS
+from gradatlas.study.regimes import Limits
 
 MOST_VECTORS = 400  # marks of a figure; more are drawn as an image, which keeps the file small
 _DPI = {".png": 160, ".svg": 100}  # of images, and of the parts of a vector file that are images

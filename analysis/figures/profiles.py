@@ -9,9 +9,9 @@ import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.colours import FAINT, STABLE
-from analysis.figures import theme
-from analysis.figures.grid import (
+from gradatlas.analysis.colours import FAINT, STABLE
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.grid import (
     Grid,
     grid_columns,
     label_outer,
@@ -20,11 +20,11 @@ from analysis.figures.grid import (
     titles,
     whole_numbers,
 )
-from analysis.figures.plot import Drawing, Plot, panels_shown
-from analysis.panels import with_panels
-from analysis.tables import layers
-from analysis.words import number
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
+from gradatlas.analysis.panels import with_panels
+from gradatlas.analysis.tables import layers
+from gradatlas.analysis.words import number
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 _FEW = 5  # a curve of fewer trials is dashed
 _SHALLOWER = 0.7  # share of the trials that may be too shallow for the curves

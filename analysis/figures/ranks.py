@@ -10,12 +10,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.figures import theme
-from analysis.figures.grid import panel_grid
-from analysis.figures.plot import Drawing, Plot
-from analysis.figures.sampled import sampled
-from analysis.figures.settings import label, scale, varied
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.grid import panel_grid
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.analysis.figures.sampled import sampled
+from gradatlas.analysis.figures.settings import label, scale, varied
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 _MOST_TRIALS, _MOST_PAIRS = 900, 6
 _FIRST = ("sigma_w", "learning_rate", "depth", "clip_norm", "batch_size", "width")

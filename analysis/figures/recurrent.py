@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.figures import profiles
-from analysis.figures.plot import Drawing, Plot
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.figures import profiles
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 _FAMILIES = ("rnn", "lstm", "gru")
 

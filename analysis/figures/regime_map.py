@@ -7,13 +7,13 @@ import polars as pl
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from analysis.figures import maps, theme
-from analysis.figures.grid import Grid, grid_columns, label_outer, panel_grid, panel_groups, titles
-from analysis.figures.plot import Drawing, Plot, panels_shown
-from analysis.figures.theory_lines import STRUCTURE, theory_lines
-from analysis.panels import with_panels
-from analysis.words import count, number, percent
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.figures import maps, theme
+from gradatlas.analysis.figures.grid import Grid, grid_columns, label_outer, panel_grid, panel_groups, titles
+from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
+from gradatlas.analysis.figures.theory_lines import STRUCTURE, theory_lines
+from gradatlas.analysis.panels import with_panels
+from gradatlas.analysis.words import count, number, percent
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 
 def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:

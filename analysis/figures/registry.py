@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.figures import (
+from gradatlas.analysis.figures import (
     batch_size,
     clip_map,
     clipping,
@@ -21,7 +21,7 @@ from analysis.figures import (
     survival,
     trainability,
 )
-from analysis.figures.plot import Plot
+from gradatlas.analysis.figures.plot import Plot
 
 FIGURES: dict[str, Plot] = {
     module.PLOT.name: module.PLOT

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from analysis.panels import telling
-from analysis.words import number, word
-from study.trial import PARAMETERS
+from gradatlas.analysis.panels import telling
+from gradatlas.analysis.words import number, word
+from gradatlas.study.trial import PARAMETERS
 
 MOST_SETTINGS = 24
 _FEW = 6  # distinct numbers that an axis takes as they are

@@ -7,14 +7,14 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.colours import REGIME_COLOURS, STABLE
-from analysis.figures import theme
-from analysis.figures.grid import grid_columns, panel_grid
-from analysis.figures.plot import Drawing, Plot
-from analysis.figures.sampled import sampled
-from analysis.figures.settings import label, scale, varied
-from analysis.words import number, shortened
-from study.regimes import DEFAULT_LIMITS, REGIMES, Limits
+from gradatlas.analysis.colours import REGIME_COLOURS, STABLE
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.grid import grid_columns, panel_grid
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.analysis.figures.sampled import sampled
+from gradatlas.analysis.figures.settings import label, scale, varied
+from gradatlas.analysis.words import number, shortened
+from gradatlas.study.regimes import DEFAULT_LIMITS, REGIMES, Limits
 
 _MOST_TRIALS, _MOST_PANELS = 700, 12
 _MOST_DECADES = 10.0

@@ -6,13 +6,20 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import theme
-from analysis.figures.grid import grid_columns, label_outer, octave_ticks, panel_grid, panel_groups, titles
-from analysis.figures.plot import Drawing, Plot, panels_shown
-from analysis.panels import with_panels
-from analysis.regions import depth_bands, wilson
-from analysis.words import percent
-from study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.grid import (
+    grid_columns,
+    label_outer,
+    octave_ticks,
+    panel_grid,
+    panel_groups,
+    titles,
+)
+from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
+from gradatlas.analysis.panels import with_panels
+from gradatlas.analysis.regions import depth_bands, wilson
+from gradatlas.analysis.words import percent
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 FORMATS = {"float32": "#1b6ca8", "bfloat16": "#d98200", "float16": "#5d3a8c"}
 _MARKERS = {"float32": "o", "bfloat16": "s", "float16": "^"}

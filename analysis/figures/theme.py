@@ -18,8 +18,8 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.colours import FAINT, INK, OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_COLOURS, STABLE
-from study.regimes import Limits
+from gradatlas.analysis.colours import FAINT, INK, OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_COLOURS, STABLE
+from gradatlas.study.regimes import Limits
 
 _VANISHING_ARM = ("#08264a", "#1c5a9c", "#8fbfe3")
 _EXPLODING_ARM = ("#f3ab92", "#bf3237", "#5c0a1e")

@@ -7,13 +7,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.colours import OUTCOME_COLOURS, REGIME_COLOURS
-from analysis.figures import theme
-from analysis.figures.binned import draw_heat, edge_ticks, inward, log_bins
-from analysis.figures.grid import Grid, panel_grid
-from analysis.figures.plot import Drawing, Plot
-from analysis.words import percent, word
-from study.regimes import DEFAULT_LIMITS, REGIMES, Limits
+from gradatlas.analysis.colours import OUTCOME_COLOURS, REGIME_COLOURS
+from gradatlas.analysis.figures import theme
+from gradatlas.analysis.figures.binned import draw_heat, edge_ticks, inward, log_bins
+from gradatlas.analysis.figures.grid import Grid, panel_grid
+from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.analysis.words import percent, word
+from gradatlas.study.regimes import DEFAULT_LIMITS, REGIMES, Limits
 
 _LEAST_RATES = 3
 _MOST_ROWS = 4

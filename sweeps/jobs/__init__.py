@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError
 
 KINDS = {
     "slurm": "slurm.sh",
@@ -85,8 +85,8 @@ def _name(name: str) -> str:
 
 
 def _sweep_text(spec: str) -> str:
-    from sweeps.runs import spec_file
-    from sweeps.spec import load_sweep
+    from gradatlas.sweeps.runs import spec_file
+    from gradatlas.sweeps.spec import load_sweep
 
     file = spec_file(spec)
     load_sweep(file)

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from study.records import COLUMNS
-from study.trial import DEFAULTS, PARAMETERS
+from gradatlas.study.records import COLUMNS
+from gradatlas.study.trial import DEFAULTS, PARAMETERS
 
 _TYPES = {"String": pl.String, "Int64": pl.Int64, "Float64": pl.Float64}
 
@@ -141,6 +141,6 @@ def plant(tmp_path: Path) -> Plant:
 
 def trials(rows: Iterable[Row]) -> pl.LazyFrame:
     """The rows as trials with labels, without a folder."""
-    from analysis.tables import labelled
+    from gradatlas.analysis.tables import labelled
 
     return labelled(pl.DataFrame(list(rows), schema=SCHEMA, orient="row").lazy())

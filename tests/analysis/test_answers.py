@@ -5,11 +5,11 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from analysis import areas, tables
-from analysis.answers import CHANGES, area_rows, mitigation_rows
-from analysis.claims.evidence import evidence
-from analysis.mitigations import SCHEMA, mitigations
-from study.regimes import DEFAULT_LIMITS
+from gradatlas.analysis import areas, tables
+from gradatlas.analysis.answers import CHANGES, area_rows, mitigation_rows
+from gradatlas.analysis.claims.evidence import evidence
+from gradatlas.analysis.mitigations import SCHEMA, mitigations
+from gradatlas.study.regimes import DEFAULT_LIMITS
 from tests.analysis.conftest import row, study_rows, trials
 
 

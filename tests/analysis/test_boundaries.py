@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import boundaries as lines
-from study.regimes import Limits
+from gradatlas.analysis import boundaries as lines
+from gradatlas.study.regimes import Limits
 from tests.analysis.conftest import row, study_rows, trials
 
 STUDY = trials(study_rows(points=800))

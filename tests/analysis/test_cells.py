@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.cells import cells
-from study.regimes import Limits
+from gradatlas.analysis.cells import cells
+from gradatlas.study.regimes import Limits
 from tests.analysis.conftest import row, trials
 
 

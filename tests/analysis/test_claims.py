@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from analysis.claims import CLAIMS, Claim, claims
-from analysis.claims.evidence import evidence
-from analysis.claims.questions import QUESTIONS
-from analysis.figures.registry import FIGURES
-from study.regimes import DEFAULT_LIMITS
+from gradatlas.analysis.claims import CLAIMS, Claim, claims
+from gradatlas.analysis.claims.evidence import evidence
+from gradatlas.analysis.claims.questions import QUESTIONS
+from gradatlas.analysis.figures.registry import FIGURES
+from gradatlas.study.regimes import DEFAULT_LIMITS
 from tests.analysis.conftest import row, trials
 from tests.analysis.worlds import CRITICAL, World, planted
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.comparing import compare
+from gradatlas.analysis.comparing import compare
 from tests.analysis.conftest import Plant, row
 from tests.analysis.worlds import CRITICAL, World, planted
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import isotonic_regression
 
-from analysis.crossing import crossing, prefix_losses
+from gradatlas.analysis.crossing import crossing, prefix_losses
 
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "line": lambda x: x,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.drawing import draughtsmen
-from analysis.figures.registry import FIGURES
+from gradatlas.analysis.drawing import draughtsmen
+from gradatlas.analysis.figures.registry import FIGURES
 
 
 def test_a_figure_that_cannot_be_drawn_is_an_error_with_its_reason(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.effects import LEAST_CELLS, difference, matched, mean_difference, median, share
+from gradatlas.analysis.effects import LEAST_CELLS, difference, matched, mean_difference, median, share
 
 
 def cells(n: int, rng: np.random.Generator, **columns: np.ndarray) -> pl.DataFrame:

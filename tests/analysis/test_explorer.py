@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from analysis import explorer
+from gradatlas.analysis import explorer
 from tests.analysis.conftest import rich_rows, row, trials
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis import areas, tables
-from analysis.claims.evidence import evidence
-from analysis.export import long_layers, write_tables
-from analysis.mitigations import mitigations
-from analysis.regions import wilson
-from study.regimes import DEFAULT_LIMITS
+from gradatlas.analysis import areas, tables
+from gradatlas.analysis.claims.evidence import evidence
+from gradatlas.analysis.export import long_layers, write_tables
+from gradatlas.analysis.mitigations import mitigations
+from gradatlas.analysis.regions import wilson
+from gradatlas.study.regimes import DEFAULT_LIMITS
 from tests.analysis.conftest import Plant, row, study_rows, trials
 from tests.analysis.worlds import World, planted
 

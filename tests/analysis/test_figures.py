@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from analysis.figures import (
+from gradatlas.analysis.figures import (
     clipping,
     grid,
     maps,
@@ -20,10 +20,10 @@ from analysis.figures import (
     regime_map,
     theme,
 )
-from analysis.figures.plot import Drawing, save
-from analysis.figures.registry import FIGURES
-from analysis.regions import wilson
-from study.regimes import Limits
+from gradatlas.analysis.figures.plot import Drawing, save
+from gradatlas.analysis.figures.registry import FIGURES
+from gradatlas.analysis.regions import wilson
+from gradatlas.study.regimes import Limits
 from tests.analysis.conftest import rich_rows, row, study_rows, trials
 
 LIMITS = Limits()

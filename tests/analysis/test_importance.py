@@ -7,7 +7,7 @@ import optuna
 import polars as pl
 import pytest
 
-from analysis.importance import importances
+from gradatlas.analysis.importance import importances
 from tests.analysis.conftest import row, study_rows, trials
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.boundaries import boundaries, windows
-from analysis.figures import (
+from gradatlas.analysis.boundaries import boundaries, windows
+from gradatlas.analysis.figures import (
     batch_size,
     clip_map,
     coordinates,
@@ -28,15 +28,15 @@ from analysis.figures import (
     theme,
     trainability,
 )
-from analysis.figures.plot import Drawing
-from analysis.figures.registry import FIGURES
-from analysis.figures.settings import scale
-from analysis.figures.theory_lines import theory_lines
-from analysis.importance import importances
-from analysis.regions import wilson
-from study.critical import critical
-from study.meanfield import Structure
-from study.regimes import Limits
+from gradatlas.analysis.figures.plot import Drawing
+from gradatlas.analysis.figures.registry import FIGURES
+from gradatlas.analysis.figures.settings import scale
+from gradatlas.analysis.figures.theory_lines import theory_lines
+from gradatlas.analysis.importance import importances
+from gradatlas.analysis.regions import wilson
+from gradatlas.study.critical import critical
+from gradatlas.study.meanfield import Structure
+from gradatlas.study.regimes import Limits
 from tests.analysis.conftest import rich_rows, row, study_rows, trials
 from tests.analysis.test_report import ODD
 

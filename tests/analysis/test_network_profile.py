@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.figures.network_profile import draw, table, write_profile
-from study.single import median_row, profile_rows
-from study.trial import Trial
+from gradatlas.analysis.figures.network_profile import draw, table, write_profile
+from gradatlas.study.single import median_row, profile_rows
+from gradatlas.study.trial import Trial
 
 ROWS = profile_rows(Trial(depth=6, width=8, batch_size=8, activation="tanh"), seeds=3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis import panels
+from gradatlas.analysis import panels
 from tests.analysis.conftest import row, trials
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from analysis import regions, tables
-from analysis.regions import StableRange
+from gradatlas.analysis import regions, tables
+from gradatlas.analysis.regions import StableRange
 from tests.analysis.conftest import row, study_rows, trials
 
 

@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from analysis.figures import registry
-from analysis.figures.registry import FIGURES
-from analysis.report import NoResultsError, write_report
+from gradatlas.analysis.figures import registry
+from gradatlas.analysis.figures.registry import FIGURES
+from gradatlas.analysis.report import NoResultsError, write_report
 from tests.analysis.conftest import Plant, plant_run, rich_rows, row, study_rows
 from tests.analysis.test_tables import damage, truncate
 
@@ -185,7 +185,7 @@ def test_an_unreadable_file_is_named_and_the_rest_reported(
 ) -> None:
     run = plant(study_rows(points=60))
     spoil(run / "results" / "pack-1.parquet")
-    with caplog.at_level(logging.WARNING, logger="analysis.report"):
+    with caplog.at_level(logging.WARNING, logger="gradatlas.analysis.report"):
         text = write_report(run).read_text(encoding="utf-8")
     assert "results/pack-1.parquet: not a whole Parquet file" in text
     assert "30 trials" in text

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from analysis.figures.registry import FIGURES
-from analysis.report import write_report
+from gradatlas.analysis.figures.registry import FIGURES
+from gradatlas.analysis.report import write_report
 from tests.analysis.conftest import plant_run, rich_rows
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from analysis import summary, tables, words
-from analysis.regions import StableRange
+from gradatlas.analysis import summary, tables, words
+from gradatlas.analysis.regions import StableRange
 from tests.analysis.conftest import row, study_rows, trials
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analysis import tables
-from analysis.tables import NoResultsError
-from study.records import COLUMNS
-from study.regimes import Limits
+from gradatlas.analysis import tables
+from gradatlas.analysis.tables import NoResultsError
+from gradatlas.study.records import COLUMNS
+from gradatlas.study.regimes import Limits
 from tests.analysis.conftest import SCHEMA, Plant, row, study_rows, trials
 
 

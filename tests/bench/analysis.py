@@ -22,14 +22,14 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
-from analysis import areas, boundaries, regions, tables
-from analysis.claims import claims_of
-from analysis.claims.evidence import evidence
-from analysis.export import write_tables
-from analysis.mitigations import mitigations
-from analysis.report import write_report
-from analysis.tables import SCHEMA
-from study.trial import DEFAULTS, PARAMETERS
+from gradatlas.analysis import areas, boundaries, regions, tables
+from gradatlas.analysis.claims import claims_of
+from gradatlas.analysis.claims.evidence import evidence
+from gradatlas.analysis.export import write_tables
+from gradatlas.analysis.mitigations import mitigations
+from gradatlas.analysis.report import write_report
+from gradatlas.analysis.tables import SCHEMA
+from gradatlas.study.trial import DEFAULTS, PARAMETERS
 
 TRIALS, FILES = 1_000_000, 1_000
 PROFILES = ("gradient_profile", "forward_profile", "weight_factor_profile", "derivative_factor_profile")

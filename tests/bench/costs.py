@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from threadpoolctl import threadpool_limits
 
-from study.experiment import results
-from study.trial import Trial
-from sweeps.costs import pack_cost
-from sweeps.packing import packs, planned_trials
-from sweeps.runs import preset_files
-from sweeps.spec import load_sweep
+from gradatlas.study.experiment import results
+from gradatlas.study.trial import Trial
+from gradatlas.sweeps.costs import pack_cost
+from gradatlas.sweeps.packing import packs, planned_trials
+from gradatlas.sweeps.runs import preset_files
+from gradatlas.sweeps.spec import load_sweep
 
 _EVERY = 5  # a preset's packs of which one is measured
 

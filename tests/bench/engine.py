@@ -18,12 +18,12 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from study import products
-from study.networks import Workspace, backward, build, forward
-from study.propagation import measured
-from study.tasks import TASKS, batch_indices
-from study.training import PackInTraining
-from study.trial import Trial
+from gradatlas.study import products
+from gradatlas.study.networks import Workspace, backward, build, forward
+from gradatlas.study.propagation import measured
+from gradatlas.study.tasks import TASKS, batch_indices
+from gradatlas.study.training import PackInTraining
+from gradatlas.study.trial import Trial
 
 DIGITS = TASKS["digits"].load()
 ROUNDS = 7

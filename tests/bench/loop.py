@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from study.experiment import results
-from sweeps.ledger import Ledger
+from gradatlas.study.experiment import results
+from gradatlas.sweeps.ledger import Ledger
 
 
 def _share(run: str, packs: list[str]) -> tuple[int, float]:

@@ -28,9 +28,9 @@ from typing import Any
 
 import polars as pl
 
-from sweeps.runs import create_run
-from sweeps.spec import parse_sweep
-from sweeps.storage import Place
+from gradatlas.sweeps.runs import create_run
+from gradatlas.sweeps.spec import parse_sweep
+from gradatlas.sweeps.storage import Place
 from tests.bench import peers
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +115,7 @@ def observed(text: str, points: int, name: str, *, look: bool = False) -> Run:
         environment = _environment() | {"TMPDIR": str(scratch), "RAY_TMPDIR": str(scratch)}
         started = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-c", "from sweeps.cli import main; main()", *map(str, arguments)],
+            [sys.executable, "-m", "gradatlas", *map(str, arguments)],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,

@@ -19,16 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from study.experiment import results
-from sweeps.display import JsonLines
-from sweeps.learning import Feed
-from sweeps.ledger import Ledger
-from sweeps.machine import Node
-from sweeps.packing import capacity, packs, planned_trials
-from sweeps.runs import create_run, state
-from sweeps.searchers import PackSearcher
-from sweeps.spec import parse_sweep
-from sweeps.stopping import Stop
+from gradatlas.study.experiment import results
+from gradatlas.sweeps.display import JsonLines
+from gradatlas.sweeps.learning import Feed
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.machine import Node
+from gradatlas.sweeps.packing import capacity, packs, planned_trials
+from gradatlas.sweeps.runs import create_run, state
+from gradatlas.sweeps.searchers import PackSearcher
+from gradatlas.sweeps.spec import parse_sweep
+from gradatlas.sweeps.stopping import Stop
 
 _SWEEP = """
 [scientific]

@@ -22,9 +22,9 @@ ROUNDS = 5
 
 def critical_points() -> None:
     """The critical σ_w of every activation."""
-    from study.activations import ACTIVATIONS
-    from study.critical import critical
-    from study.meanfield import Structure
+    from gradatlas.study.activations import ACTIVATIONS
+    from gradatlas.study.critical import critical
+    from gradatlas.study.meanfield import Structure
 
     for activation in ACTIVATIONS:
         critical(Structure(activation), added_variance=0.05**2)
@@ -32,15 +32,15 @@ def critical_points() -> None:
 
 def hundred_thousand_rows() -> None:
     """Predictions for 10^5 rows of mixed activations, norms, skips and depths; making the rows counts too."""
-    from study.theory import gaussian_statistics, predictions
+    from gradatlas.study.theory import gaussian_statistics, predictions
 
     found = predictions(_trials(), gaussian_statistics(64, 1.0))
     assert sum(row.gradient_decades is not None for row in found) > 90_000
 
 
 def _trials() -> list:
-    from study.activations import ACTIVATIONS
-    from study.trial import Trial
+    from gradatlas.study.activations import ACTIVATIONS
+    from gradatlas.study.trial import Trial
 
     norms = (("none", "before"), ("batch", "before"), ("layer", "before"), ("layer", "after"))
     kinds = list(product(ACTIVATIONS, norms, ("none", "residual", "scaled")))
@@ -75,8 +75,8 @@ def _timed(name: str) -> float:
 
 
 def _once(name: str) -> None:
-    import study.phase
-    import study.theory  # noqa: F401
+    import gradatlas.study.phase
+    import gradatlas.study.theory  # noqa: F401
 
     started = time.process_time()
     CASES[name][1]()

@@ -24,12 +24,12 @@ import numpy as np
 import polars as pl
 import torch
 
-from study.experiment import results
-from study.regimes import DEFAULT_LIMITS
-from sweeps.ledger import Ledger
-from sweeps.pack_run import PackRun
-from sweeps.runs import create_run
-from sweeps.spec import parse_sweep
+from gradatlas.study.experiment import results
+from gradatlas.study.regimes import DEFAULT_LIMITS
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.pack_run import PackRun
+from gradatlas.sweeps.runs import create_run
+from gradatlas.sweeps.spec import parse_sweep
 
 ROOT = Path(__file__).parents[2]
 PATCHES = str(Path(__file__).parent / "patches")  # on PYTHONPATH they are faults of a process
@@ -121,7 +121,13 @@ class Command:
 
     def __init__(self, *arguments: object, through: Sequence[str] = (), **environment: str) -> None:
         self.process = subprocess.Popen(
-            [*through, sys.executable, "-c", "from sweeps.cli import main; main()", *map(str, arguments)],
+            [
+                *through,
+                sys.executable,
+                "-m",
+                "gradatlas",
+                *map(str, arguments),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from study.experiment import results
-from sweeps.export import export
-from sweeps.ledger import Ledger
-from sweeps.runs import create_run, sweep_of
-from sweeps.spec import parse_sweep
+from gradatlas.study.experiment import results
+from gradatlas.sweeps.export import export
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.runs import create_run, sweep_of
+from gradatlas.sweeps.spec import parse_sweep
 from tests.cluster.faults import (
     PATCHES,
     Command,

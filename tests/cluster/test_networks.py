@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
-from sweeps.runs import create_run
-from sweeps.spec import parse_sweep
+from gradatlas.sweeps.runs import create_run
+from gradatlas.sweeps.spec import parse_sweep
 from tests.cluster.faults import Command, assert_undisturbed, expected_rows, sweep_text, wait_until
 
 pytestmark = pytest.mark.cluster

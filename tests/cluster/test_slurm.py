@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.jobs import rendered
+from gradatlas.sweeps.jobs import rendered
 from tests.cluster.faults import (
     DEADLINE,
     ROOT,
@@ -37,9 +37,7 @@ def _script(folder: Path) -> Path:
     """The script as `gradatlas job slurm` prints it, for the command of this working tree."""
     command = folder / "bin" / "gradatlas"
     command.parent.mkdir()
-    command.write_text(
-        f"#!/bin/bash\nexec {sys.executable} -c 'from sweeps.cli import main; main()' \"$@\"\n"
-    )
+    command.write_text(f'#!/bin/bash\nexec {sys.executable} -m gradatlas "$@"\n')
     command.chmod(0o755)
     values = {
         "spec": str(folder / "sweep.toml"),

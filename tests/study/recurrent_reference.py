@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from study.families import FAMILIES
-from study.tasks import TASKS, Data, batch_indices
-from study.trial import Trial
+from gradatlas.study.families import FAMILIES
+from gradatlas.study.tasks import TASKS, Data, batch_indices
+from gradatlas.study.trial import Trial
 from tests.study.reference import ACTIVATION_MODULES
 
 CPU = torch.device("cpu")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from study.networks import build
-from study.tasks import Data, batch_indices
-from study.trial import Trial
+from gradatlas.study.networks import build
+from gradatlas.study.tasks import Data, batch_indices
+from gradatlas.study.trial import Trial
 
 ACTIVATION_MODULES = {
     "linear": nn.Identity,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from study.activations import ACTIVATIONS
-from study.chain import chain
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.chain import chain
 from tests.study.reference import ACTIVATION_MODULES
 
 _NUMBER = st.floats(-3.0, 3.0, allow_subnormal=False)

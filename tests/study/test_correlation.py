@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from study.correlation import correlation_map, fixed_correlation
-from study.critical import fixed_points
-from study.meanfield import Structure
+from gradatlas.study.correlation import correlation_map, fixed_correlation
+from gradatlas.study.critical import fixed_points
+from gradatlas.study.meanfield import Structure
 
 
 @pytest.mark.parametrize("c", [-1.0, -0.4, 0.0, 0.3, 0.9, 1.0])

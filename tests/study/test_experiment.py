@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from study.experiment import Experiment, results
-from study.records import COLUMNS
-from study.tasks import task_named
-from study.training import PackInTraining
-from study.trial import Trial
+from gradatlas.study.experiment import Experiment, results
+from gradatlas.study.records import COLUMNS
+from gradatlas.study.tasks import task_named
+from gradatlas.study.training import PackInTraining
+from gradatlas.study.trial import Trial
 
 PACKS = {
     "mlp": [Trial(depth=depth, width=16, steps=9, batch_size=16, seed=depth) for depth in (3, 9, 5)],
@@ -58,7 +58,7 @@ def test_a_profile_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.Mon
     stopped.advance(0)
     stopped.save(tmp_path)
     expected = results(trials)
-    monkeypatch.setattr("study.experiment.FAMILIES", {"mlp": None})
+    monkeypatch.setattr("gradatlas.study.experiment.FAMILIES", {"mlp": None})
     again = Experiment(trials)
     again.load(tmp_path)
     monkeypatch.undo()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from study.activations import ACTIVATIONS
-from study.gaussian import expectation, moments, pair_moments, value_and_derivative
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.gaussian import expectation, moments, pair_moments, value_and_derivative
 
 VARIANCES = (1e-8, 1e-2, 1.0, 30.0, 1e4, 1e8)
 

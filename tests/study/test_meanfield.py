@@ -5,12 +5,12 @@ import pytest
 import torch
 from scipy import integrate, optimize
 
-from study.activations import ACTIVATIONS
-from study.critical import critical, fixed_points, reached
-from study.gaussian import value_and_derivative
-from study.meanfield import Structure, expected
-from study.phase import Place, theory_row, window
-from study.theory import (
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.critical import critical, fixed_points, reached
+from gradatlas.study.gaussian import value_and_derivative
+from gradatlas.study.meanfield import Structure, expected
+from gradatlas.study.phase import Place, theory_row, window
+from gradatlas.study.theory import (
     InputStatistics,
     gaussian_statistics,
     input_statistics,
@@ -18,7 +18,7 @@ from study.theory import (
     networks_of,
     predictions,
 )
-from study.trial import Trial
+from gradatlas.study.trial import Trial
 
 WIDE = 10**9  # a width at which the order 1/n is nothing
 

@@ -12,9 +12,9 @@ PROGRAM = """
 import torch
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)
-from study.experiment import results
-from study.memory import pack_memory
-from study.trial import Trial
+from gradatlas.study.experiment import results
+from gradatlas.study.memory import pack_memory
+from gradatlas.study.trial import Trial
 
 def peak():
     # Not getrusage's: what is started from a large process begins with that one's peak.

@@ -14,11 +14,11 @@ import torch
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.preprocessing import StandardScaler
 
-from study.experiment import results
-from study.losses import CROSS_ENTROPY, SQUARED_ERROR
-from study.randomness import stream
-from study.tasks import task_named
-from study.trial import Trial
+from gradatlas.study.experiment import results
+from gradatlas.study.losses import CROSS_ENTROPY, SQUARED_ERROR
+from gradatlas.study.randomness import stream
+from gradatlas.study.tasks import task_named
+from gradatlas.study.trial import Trial
 
 WINE, DIABETES = load_wine(), load_diabetes()
 

@@ -10,17 +10,17 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from study.activations import ACTIVATIONS
-from study.blocks import Layer
-from study.clipping import clip_values, gradient_norms, norm_factors
-from study.initializers import INITIALIZERS, sigma_b, sigma_w
-from study.losses import CROSS_ENTROPY
-from study.memory import pack_memory
-from study.networks import build
-from study.randomness import stream
-from study.regimes import Limits, is_severe, outcome, regime
-from study.tasks import TASKS, batch_indices
-from study.trial import Trial
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.blocks import Layer
+from gradatlas.study.clipping import clip_values, gradient_norms, norm_factors
+from gradatlas.study.initializers import INITIALIZERS, sigma_b, sigma_w
+from gradatlas.study.losses import CROSS_ENTROPY
+from gradatlas.study.memory import pack_memory
+from gradatlas.study.networks import build
+from gradatlas.study.randomness import stream
+from gradatlas.study.regimes import Limits, is_severe, outcome, regime
+from gradatlas.study.tasks import TASKS, batch_indices
+from gradatlas.study.trial import Trial
 from tests.study.reference import ACTIVATION_MODULES
 
 CPU = torch.device("cpu")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from study.experiment import results
-from study.regimes import regime
-from study.single import profile_rows
-from study.trial import Trial
+from gradatlas.study.experiment import results
+from gradatlas.study.regimes import regime
+from gradatlas.study.single import profile_rows
+from gradatlas.study.trial import Trial
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "linear"])

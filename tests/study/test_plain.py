@@ -14,12 +14,12 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from study import plain
-from study.experiment import results
-from study.networks import build
-from study.tasks import TASKS, Data, batch_indices, task_named
-from study.training import PackInTraining, Training, train
-from study.trial import Trial
+from gradatlas.study import plain
+from gradatlas.study.experiment import results
+from gradatlas.study.networks import build
+from gradatlas.study.tasks import TASKS, Data, batch_indices, task_named
+from gradatlas.study.training import PackInTraining, Training, train
+from gradatlas.study.trial import Trial
 from tests.study.reference import trained_alone
 
 SHARED = {"width": 8, "batch_size": 16, "steps": 5, "bias_std": 0.1, "init": "he", "weight_gain": 0.8}
@@ -207,9 +207,9 @@ def test_both_ways_agree_on_who_diverges_when_and_in_which_layer(monkeypatch):
 NO_ROOM = """
 import resource
 import torch
-from study import plain
-from study.experiment import results
-from study.trial import Trial
+from gradatlas.study import plain
+from gradatlas.study.experiment import results
+from gradatlas.study.trial import Trial
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 torch.set_grad_enabled(False)
 assert plain.takes(Trial(depth=2), torch.float32, torch.device("cpu"))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from study import products
-from study.products import affine, multiply, multiply_transposed
+from gradatlas.study import products
+from gradatlas.study.products import affine, multiply, multiply_transposed
 
 SHAPES = [
     (1, 1, 1, 1),

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from study.activations import ACTIVATIONS
-from study.families import FAMILIES
-from study.randomness import stream
-from study.tasks import TASKS
-from study.trial import Trial
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.families import FAMILIES
+from gradatlas.study.randomness import stream
+from gradatlas.study.tasks import TASKS
+from gradatlas.study.trial import Trial
 from tests.study.reference import Reference
 
 INPUTS = TASKS["digits"].load().inputs[:16]

@@ -11,19 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.activations import ACTIVATIONS
-from study.divergence import first_bad_layers
-from study.experiment import results
-from study.families import FAMILIES
-from study.losses import CROSS_ENTROPY
-from study.memory import pack_memory
-from study.networks import Workspace
-from study.propagation import Profile
-from study.randomness import stream
-from study.tasks import TASKS
-from study.training import train
-from study.trial import FAMILIES as FAMILY_NAMES
-from study.trial import RECURRENT, Trial
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.divergence import first_bad_layers
+from gradatlas.study.experiment import results
+from gradatlas.study.families import FAMILIES
+from gradatlas.study.losses import CROSS_ENTROPY
+from gradatlas.study.memory import pack_memory
+from gradatlas.study.networks import Workspace
+from gradatlas.study.propagation import Profile
+from gradatlas.study.randomness import stream
+from gradatlas.study.tasks import TASKS
+from gradatlas.study.training import train
+from gradatlas.study.trial import FAMILIES as FAMILY_NAMES
+from gradatlas.study.trial import RECURRENT, Trial
 from tests.study.recurrent_reference import CPU, RecurrentReference, hidden_states, trained_alone
 
 ROWS = TASKS["digit_rows"].data(8)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from study.regimes import (
+from gradatlas.study.regimes import (
     Limits,
     cell_regime,
     is_determined,

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from study.losses import SQUARED_ERROR
-from study.randomness import stream
-from study.tasks import TASKS
+from gradatlas.study.losses import SQUARED_ERROR
+from gradatlas.study.randomness import stream
+from gradatlas.study.tasks import TASKS
 
 
 @pytest.mark.parametrize("steps", [2, 3, 50])

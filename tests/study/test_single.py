@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from study import single
-from study.experiment import results
-from study.randomness import stream
-from study.regimes import Limits
-from study.single import gaussian_inputs, median_row, profile_rows
-from study.trial import PARAMETERS, RECURRENT, Trial
+from gradatlas.study import single
+from gradatlas.study.experiment import results
+from gradatlas.study.randomness import stream
+from gradatlas.study.regimes import Limits
+from gradatlas.study.single import gaussian_inputs, median_row, profile_rows
+from gradatlas.study.trial import PARAMETERS, RECURRENT, Trial
 from tests.study.recurrent_reference import RecurrentReference
 from tests.study.reference import Reference
 

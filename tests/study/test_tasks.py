@@ -11,13 +11,13 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from study.experiment import results
-from study.losses import SQUARED_ERROR
-from study.randomness import stream
-from study.synthetic import spiral_examples, teacher_examples
-from study.tasks import TASKS, batch_indices, task_named
-from study.training import PackInTraining, train
-from study.trial import Trial
+from gradatlas.study.experiment import results
+from gradatlas.study.losses import SQUARED_ERROR
+from gradatlas.study.randomness import stream
+from gradatlas.study.synthetic import spiral_examples, teacher_examples
+from gradatlas.study.tasks import TASKS, batch_indices, task_named
+from gradatlas.study.training import PackInTraining, train
+from gradatlas.study.trial import Trial
 from tests.study.reference import Reference
 
 NAMES = [name for name, task in TASKS.items() if not task.is_sequence] + ["teacher:7"]

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.meanfield import Structure
-from study.phase import Place, theory_row
-from study.single import profile_rows
-from study.theory import gaussian_statistics, predictions
-from study.trial import Trial
+from gradatlas.study.meanfield import Structure
+from gradatlas.study.phase import Place, theory_row
+from gradatlas.study.single import profile_rows
+from gradatlas.study.theory import gaussian_statistics, predictions
+from gradatlas.study.trial import Trial
 
 SEEDS, DEPTH = 16, 12
 

@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from study.activations import ACTIVATIONS
-from study.divergence import first_bad_layers
-from study.experiment import results
-from study.initializers import INITIALIZERS
-from study.losses import CROSS_ENTROPY
-from study.networks import build
-from study.propagation import probes
-from study.tasks import TASKS, batch_indices
-from study.training import PackInTraining, log_spaced_steps, train
-from study.trial import Trial
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.divergence import first_bad_layers
+from gradatlas.study.experiment import results
+from gradatlas.study.initializers import INITIALIZERS
+from gradatlas.study.losses import CROSS_ENTROPY
+from gradatlas.study.networks import build
+from gradatlas.study.propagation import probes
+from gradatlas.study.tasks import TASKS, batch_indices
+from gradatlas.study.training import PackInTraining, log_spaced_steps, train
+from gradatlas.study.trial import Trial
 from tests.study.reference import Reference, trained_alone
 
 DIGITS = TASKS["digits"].load()

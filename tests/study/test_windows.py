@@ -12,10 +12,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from study.regimes import Limits
-from study.tasks import TASKS, batch_indices
-from study.training import PackInTraining, Training
-from study.trial import Trial
+from gradatlas.study.regimes import Limits
+from gradatlas.study.tasks import TASKS, batch_indices
+from gradatlas.study.training import PackInTraining, Training
+from gradatlas.study.trial import Trial
 
 STEPS = 40
 DEPTHS = (7, 7, 6, 6, 5, 4, 4, 3, 2, 2, 1, 1)

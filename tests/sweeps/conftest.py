@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
-from study.experiment import results
-from sweeps import cli
-from sweeps.ledger import Ledger
-from sweeps.runs import create_run
-from sweeps.spec import load_sweep
+from gradatlas.study.experiment import results
+from gradatlas.sweeps import cli
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.runs import create_run
+from gradatlas.sweeps.spec import load_sweep
 
 SMALL = """
 question = "A small one?"

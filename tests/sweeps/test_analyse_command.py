@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analysis import tables
-from analysis.claims import claims
+from gradatlas.analysis import tables
+from gradatlas.analysis.claims import claims
 from tests.analysis.conftest import plant_run, row
 from tests.analysis.worlds import World, planted
 from tests.store import store_served
@@ -82,7 +82,7 @@ def test_out_must_be_a_folder(command, run, tmp_path):
 
 
 def test_a_run_in_an_object_store_is_read_where_it_is(command, run, monkeypatch):
-    from sweeps.storage import place_of, upload
+    from gradatlas.sweeps.storage import place_of, upload
 
     with store_served() as variables:
         for name, value in variables.items():

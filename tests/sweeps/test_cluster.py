@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from sweeps.machine import Node, memory_of_pack
-from sweeps.packing import capacity
-from sweeps.spec import Schedule
+from gradatlas.sweeps.machine import Node, memory_of_pack
+from gradatlas.sweeps.packing import capacity
+from gradatlas.sweeps.spec import Schedule
 
 _GIB = 2**30
 
@@ -75,7 +75,7 @@ def test_a_run_of_a_name_is_started_once_and_then_resumed(command, spec, tmp_pat
 
 
 def test_what_a_start_that_was_killed_left_is_replaced_and_other_folders_are_not(tmp_path):
-    from sweeps.runs import is_begun
+    from gradatlas.sweeps.runs import is_begun
 
     begun, foreign = tmp_path / "begun", tmp_path / "foreign"
     (begun / "plans").mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_what_a_start_that_was_killed_left_is_replaced_and_other_folders_are_not
 def test_a_batch_systems_signals_are_preemptions_with_the_grace_that_was_given(
     planned_run, monkeypatch, number
 ):
-    from sweeps import stopping
+    from gradatlas.sweeps import stopping
 
     graces = []
     monkeypatch.setattr(stopping, "_leave_after", lambda seconds, run: graces.append(seconds))

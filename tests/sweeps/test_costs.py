@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from study.trial import Trial
-from sweeps import costs
-from sweeps.costs import cost, pack_cost
-from sweeps.forecast import _makespan
+from gradatlas.study.trial import Trial
+from gradatlas.sweeps import costs
+from gradatlas.sweeps.costs import cost, pack_cost
+from gradatlas.sweeps.forecast import _makespan
 
 TRIAL = Trial(depth=12, width=48, batch_size=32, steps=100)
 

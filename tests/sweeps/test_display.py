@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sweeps import display
-from sweeps.display import Display, JsonLines, Tally
-from sweeps.machine import CpuUse, memory_bytes, memory_of_pack, this_node
+from gradatlas.sweeps import display
+from gradatlas.sweeps.display import Display, JsonLines, Tally
+from gradatlas.sweeps.machine import CpuUse, memory_bytes, memory_of_pack, this_node
 
 
 class Clock:

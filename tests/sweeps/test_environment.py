@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib import metadata
 
-from sweeps import environment
+from gradatlas.sweeps import environment
 
 
 def test_a_package_that_is_missing_is_said_to_be(monkeypatch):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from study.experiment import results
-from sweeps import runner
-from sweeps.runner import Ended
+from gradatlas.study.experiment import results
+from gradatlas.sweeps import runner
+from gradatlas.sweeps.runner import Ended
 
 
 @pytest.mark.parametrize("is_complete", [False, True])

@@ -17,7 +17,7 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from sweeps.ledger import Ledger
+from gradatlas.sweeps.ledger import Ledger
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

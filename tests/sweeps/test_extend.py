@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from study.experiment import results
-from sweeps.errors import UserError
-from sweeps.ledger import Ledger
-from sweeps.machine import this_node
-from sweeps.runs import complete_plan, create_run, extend_run, state, sweep_of
-from sweeps.spec import load_sweep
+from gradatlas.study.experiment import results
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.machine import this_node
+from gradatlas.sweeps.runs import complete_plan, create_run, extend_run, state, sweep_of
+from gradatlas.sweeps.spec import load_sweep
 
 
 def _plan(ledger: Ledger) -> list[dict]:

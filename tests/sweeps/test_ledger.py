@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from study.experiment import results
-from study.records import COLUMNS
-from study.trial import PARAMETERS
-from sweeps import storage
-from sweeps.errors import UserError
-from sweeps.ledger import Ledger, schema
-from sweeps.runs import sweep_of
+from gradatlas.study.experiment import results
+from gradatlas.study.records import COLUMNS
+from gradatlas.study.trial import PARAMETERS
+from gradatlas.sweeps import storage
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.ledger import Ledger, schema
+from gradatlas.sweeps.runs import sweep_of
 
 
 def _rows(ledger: Ledger) -> pl.DataFrame:
@@ -86,7 +86,7 @@ def test_a_result_has_no_name_before_it_is_whole(planned_run, monkeypatch):
 
 
 def test_the_resolved_sweep_plans_the_same_trials(planned_run, tmp_path):
-    from sweeps.runs import create_run
+    from gradatlas.sweeps.runs import create_run
 
     again = create_run(tmp_path / "again", sweep_of(planned_run), "small.toml", cpus=2)
     assert again.plan().collect().equals(planned_run.plan().collect())

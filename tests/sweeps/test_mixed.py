@@ -7,12 +7,12 @@ import tomllib
 
 import pytest
 
-from study.memory import pack_memory
-from sweeps.costs import cost
-from sweeps.machine import Node, memory_of_pack
-from sweeps.mixed import MixedFeed
-from sweeps.packing import capacity, capacity_beside_gpus, packs, planned_trials
-from sweeps.spec import Schedule, parse_sweep
+from gradatlas.study.memory import pack_memory
+from gradatlas.sweeps.costs import cost
+from gradatlas.sweeps.machine import Node, memory_of_pack
+from gradatlas.sweeps.mixed import MixedFeed
+from gradatlas.sweeps.packing import capacity, capacity_beside_gpus, packs, planned_trials
+from gradatlas.sweeps.spec import Schedule, parse_sweep
 
 _GIB = 2**30
 TEN = {f"pack-{number}": float(10 - number) for number in range(10)}  # costs 10, 9, … 1

@@ -13,13 +13,13 @@ import polars as pl
 import pytest
 import torch
 
-from study import training
-from study.experiment import Row, results
-from study.memory import pack_memory
-from study.regimes import DEFAULT_LIMITS
-from study.trial import Trial
-from sweeps.ledger import Ledger
-from sweeps.pack_run import PackRun
+from gradatlas.study import training
+from gradatlas.study.experiment import Row, results
+from gradatlas.study.memory import pack_memory
+from gradatlas.study.regimes import DEFAULT_LIMITS
+from gradatlas.study.trial import Trial
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.pack_run import PackRun
 
 PACK = "pack-000000"
 
@@ -317,9 +317,9 @@ SHORT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 import torch
-from study.experiment import results
-from study.trial import Trial
-from sweeps.ledger import Ledger
+from gradatlas.study.experiment import results
+from gradatlas.study.trial import Trial
+from gradatlas.sweeps.ledger import Ledger
 from tests.sweeps.test_pack_run import PACK, _finish, _opened
 torch.set_num_threads(1)
 results([Trial(depth=1, steps=1)])  # loads and compiles
@@ -333,8 +333,8 @@ print(sorted(pieces for pieces in run._journal.pieces))
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
 def test_a_pack_that_really_runs_out_of_memory_is_halved_to_the_same_rows(tmp_path):
-    from sweeps.runs import create_run
-    from sweeps.spec import parse_sweep
+    from gradatlas.sweeps.runs import create_run
+    from gradatlas.sweeps.spec import parse_sweep
 
     document = {
         "scientific": {"weight_gain": {"low": 0.5, "high": 2.0}},

@@ -6,12 +6,12 @@ import tomllib
 
 import pytest
 
-from study.memory import pack_memory
-from study.randomness import trial_seeds
-from sweeps.costs import cost
-from sweeps.packing import packs, planned_trials, worker_count
-from sweeps.runs import preset_files
-from sweeps.spec import Schedule, load_sweep, parse_sweep
+from gradatlas.study.memory import pack_memory
+from gradatlas.study.randomness import trial_seeds
+from gradatlas.sweeps.costs import cost
+from gradatlas.sweeps.packing import packs, planned_trials, worker_count
+from gradatlas.sweeps.runs import preset_files
+from gradatlas.sweeps.spec import Schedule, load_sweep, parse_sweep
 
 TEXT = """
 [scientific]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from study.records import COLUMNS
-from study.single import median_row, profile_rows
-from study.trial import DEFAULTS, PARAMETERS, RECURRENT, Parameter, Trial
-from sweeps.profile_tables import shown_layers
+from gradatlas.study.records import COLUMNS
+from gradatlas.study.single import median_row, profile_rows
+from gradatlas.study.trial import DEFAULTS, PARAMETERS, RECURRENT, Parameter, Trial
+from gradatlas.sweeps.profile_tables import shown_layers
 
 SMALL = ("--depth", 4, "--width", 8, "--batch-size", 8)
 START = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
@@ -163,7 +163,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, tmp_path, monkeypatch, a
 
 
 def test_the_command_starts_without_torch():
-    program = "import sys, sweeps.cli; print('torch' in sys.modules)"
+    program = "import sys, gradatlas.sweeps.cli; print('torch' in sys.modules)"
     root = Path(__file__).parents[2]
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root)
     assert ended.stdout.strip() == "False", ended.stderr

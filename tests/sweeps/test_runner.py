@@ -9,11 +9,11 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sweeps.errors import UserError
-from sweeps.runner import reject_unschedulable
-from sweeps.spec import Schedule
-from sweeps.stopping import Stop
-from sweeps.trainable import PackTrainable
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.runner import reject_unschedulable
+from gradatlas.sweeps.spec import Schedule
+from gradatlas.sweeps.stopping import Stop
+from gradatlas.sweeps.trainable import PackTrainable
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_ctrl_c_is_a_request_the_second_one_an_end_and_handlers_come_back(planne
 
 
 def test_tune_can_pickle_what_it_is_given(planned_run, spec, tmp_path):
-    from sweeps.learning import Feed, Learner
-    from sweeps.runner import _Reporter
-    from sweeps.runs import create_run
-    from sweeps.searchers import PackSearcher
-    from sweeps.spec import load_sweep
+    from gradatlas.sweeps.learning import Feed, Learner
+    from gradatlas.sweeps.runner import _Reporter
+    from gradatlas.sweeps.runs import create_run
+    from gradatlas.sweeps.searchers import PackSearcher
+    from gradatlas.sweeps.spec import load_sweep
 
     stop = Stop(planned_run, seconds=1.0)
     sweep = load_sweep(spec, ("search.sampler=tpe",))
@@ -101,7 +101,7 @@ def test_a_worker_takes_the_threads_that_it_asked_for():
 def test_a_pack_that_is_done_leaves_no_statistics_in_the_driver(planned_run):
     from ray.tune.experiment import Trial
 
-    from sweeps.runner import _Reporter
+    from gradatlas.sweeps.runner import _Reporter
 
     trial = Trial("unused", stub=True, trial_id="1")
     for progress in (0.5, 1.0):  # as Tune does for every report

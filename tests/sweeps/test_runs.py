@@ -9,16 +9,15 @@ import sys
 import polars as pl
 import pytest
 
-from study.experiment import results
-from sweeps.ledger import Ledger
+from gradatlas.study.experiment import results
+from gradatlas.sweeps.ledger import Ledger
 
 pytestmark = pytest.mark.cluster
 
 
 def test_a_run_leaves_the_rows_of_its_plan_and_a_report_and_json_lines_are_all_it_writes(spec, tmp_path):
-    program = "from sweeps.cli import main; main()"
     arguments = ("run", spec, "--runs", tmp_path, "--name", "r", "--cpus", "2", "--json-lines")
-    ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-m", "gradatlas", *arguments], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
     run = tmp_path / "r"
     events = [json.loads(line) for line in ended.stdout.splitlines()]

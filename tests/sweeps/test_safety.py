@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from study.experiment import results
-from sweeps.runs import create_run
-from sweeps.spec import load_sweep
+from gradatlas.study.experiment import results
+from gradatlas.sweeps.runs import create_run
+from gradatlas.sweeps.spec import load_sweep
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {

@@ -16,17 +16,17 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy.stats import qmc
 
-from study.experiment import results
-from sweeps.domains import Range
-from sweeps.errors import SpecError
-from sweeps.learning import Learner
-from sweeps.ledger import Ledger
-from sweeps.objectives import OBJECTIVES, values
-from sweeps.packing import trial_of_row
-from sweeps.runs import create_run, sweep_of
-from sweeps.samplers import LEARNING, Proposer
-from sweeps.search import SAMPLERS, GridSampler, SobolSampler, pure_sampler
-from sweeps.spec import Sweep, parse_sweep
+from gradatlas.study.experiment import results
+from gradatlas.sweeps.domains import Range
+from gradatlas.sweeps.errors import SpecError
+from gradatlas.sweeps.learning import Learner
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.objectives import OBJECTIVES, values
+from gradatlas.sweeps.packing import trial_of_row
+from gradatlas.sweeps.runs import create_run, sweep_of
+from gradatlas.sweeps.samplers import LEARNING, Proposer
+from gradatlas.sweeps.search import SAMPLERS, GridSampler, SobolSampler, pure_sampler
+from gradatlas.sweeps.spec import Sweep, parse_sweep
 
 SPACE = {
     "depth": IntDistribution(2, 64, log=True),
@@ -126,7 +126,8 @@ def test_draws_keep_the_point_and_move_the_nuisance_parameters(sampler_class):
 
 def test_a_fresh_process_proposes_the_same():
     program = (
-        "from sweeps.domains import Range; from sweeps.search import SAMPLERS, pure_sampler;"
+        "from gradatlas.sweeps.domains import Range;"
+        "from gradatlas.sweeps.search import SAMPLERS, pure_sampler;"
         "space = {'x': Range(0, 1, False, False, 3), 'y': Range(1, 9, True, False, 4)};"
         "print({name: pure_sampler(name, space, seed=11).proposals(5, 3) for name in SAMPLERS})"
     )

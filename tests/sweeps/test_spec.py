@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.domains import Choices, Range
-from sweeps.errors import SpecError
-from sweeps.reference import reference
-from sweeps.runs import preset_files
-from sweeps.spec import dump_sweep, load_sweep, parse_sweep
+from gradatlas.sweeps.domains import Choices, Range
+from gradatlas.sweeps.errors import SpecError
+from gradatlas.sweeps.reference import reference
+from gradatlas.sweeps.runs import preset_files
+from gradatlas.sweeps.spec import dump_sweep, load_sweep, parse_sweep
 
 GOOD = """
 question = "Q?"
@@ -246,4 +246,4 @@ def test_a_bad_set_is_told(tmp_path, override, message):
 
 def test_the_readme_holds_the_reference():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert reference() in readme, "run `python -m sweeps.reference` and put it into the README"
+    assert reference() in readme, "run `python -m gradatlas.sweeps.reference` and put it into the README"

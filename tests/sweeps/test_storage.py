@@ -14,15 +14,15 @@ import polars as pl
 import pytest
 import torch
 
-from study.experiment import results
-from study.regimes import Limits
-from sweeps.errors import UserError
-from sweeps.lease import Lease
-from sweeps.ledger import Ledger
-from sweeps.pack_run import PackRun
-from sweeps.runs import create_run, state, sweep_of
-from sweeps.spec import load_sweep
-from sweeps.storage import Remote, local_copy, place_of, remove_tree, write_whole
+from gradatlas.study.experiment import results
+from gradatlas.study.regimes import Limits
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.lease import Lease
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.pack_run import PackRun
+from gradatlas.sweeps.runs import create_run, state, sweep_of
+from gradatlas.sweeps.spec import load_sweep
+from gradatlas.sweeps.storage import Remote, local_copy, place_of, remove_tree, write_whole
 from tests.store import store_served
 
 
@@ -88,7 +88,7 @@ def test_an_upload_that_is_cut_off_leaves_what_was_there(folder):
     (folder / "x").write_bytes(b"before")
     cut = f"""
 import os
-from sweeps.storage import place_of
+from gradatlas.sweeps.storage import place_of
 with place_of({str(folder)!r})._store() as store:
     file = store.open_output_stream({(folder / "x")._path!r})
     file.write(bytes(20_000_000))
@@ -225,7 +225,7 @@ def test_a_claim_that_was_not_renewed_is_dead(folder):
 
 
 def test_a_claim_of_a_process_of_this_machine_that_ended_is_dead_at_once(folder):
-    from sweeps.lease import _place
+    from gradatlas.sweeps.lease import _place
 
     ended = subprocess.Popen(["true"])
     ended.wait()

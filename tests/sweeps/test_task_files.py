@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 from sklearn.datasets import load_wine
 
-from study.experiment import results
-from study.own_data import read_examples
-from study.trial import Trial
-from sweeps.errors import SpecError
-from sweeps.ledger import Ledger
-from sweeps.runs import create_run, sweep_of
-from sweeps.spec import load_sweep
-from sweeps.task_files import stored_names
+from gradatlas.study.experiment import results
+from gradatlas.study.own_data import read_examples
+from gradatlas.study.trial import Trial
+from gradatlas.sweeps.errors import SpecError
+from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.runs import create_run, sweep_of
+from gradatlas.sweeps.spec import load_sweep
+from gradatlas.sweeps.task_files import stored_names
 
 WINE = load_wine(as_frame=True)
 SWEEP = """

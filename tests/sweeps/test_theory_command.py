@@ -3,9 +3,9 @@ import re
 
 import pytest
 
-from study.activations import ACTIVATIONS
-from study.meanfield import Structure
-from study.phase import Place, theory_row
+from gradatlas.study.activations import ACTIVATIONS
+from gradatlas.study.meanfield import Structure
+from gradatlas.study.phase import Place, theory_row
 
 
 def test_json_holds_what_theory_says(command):

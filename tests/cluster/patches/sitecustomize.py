@@ -68,10 +68,10 @@ def _computed_by_cpu(experiment):
 
 
 FAULTS = {
-    "broken trial": {"study.training": _broken_trial},
-    "killed for memory": {"study.training": _killed_for_memory},
-    "jumping clock": {"study.training": _jumping_clock},
-    "paper GPU": {"sweeps.machine": _paper_gpu, "study.experiment": _computed_by_cpu},
+    "broken trial": {"gradatlas.study.training": _broken_trial},
+    "killed for memory": {"gradatlas.study.training": _killed_for_memory},
+    "jumping clock": {"gradatlas.study.training": _jumping_clock},
+    "paper GPU": {"gradatlas.sweeps.machine": _paper_gpu, "gradatlas.study.experiment": _computed_by_cpu},
 }
 
 

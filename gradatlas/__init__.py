@@ -1,0 +1,1 @@
+"""Sweeps of vanishing and exploding gradients."""
