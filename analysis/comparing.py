@@ -8,11 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from gradatlas.analysis import tables
-from gradatlas.analysis.boundaries import SETTING, boundaries_of_cells
-from gradatlas.analysis.cells import cells
 from gradatlas.analysis.claims import claims
-from gradatlas.analysis.effects import difference
+from gradatlas.analysis.measures.boundaries import boundaries_of_cells
+from gradatlas.analysis.measures.effects import difference
+from gradatlas.analysis.reading import tables
+from gradatlas.analysis.reading.cells import cells
+from gradatlas.analysis.reading.panels import SETTING
 from gradatlas.study.regimes import Limits
 
 _PLACE = ("activation", "norm", "norm_position", "skip")

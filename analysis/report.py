@@ -15,10 +15,11 @@ import polars as pl
 from markupsafe import Markup, escape
 from threadpoolctl import threadpool_limits
 
-from gradatlas.analysis import explorer, words
-from gradatlas.analysis.drawing import Draughtsman, draughtsmen, draw_figures
-from gradatlas.analysis.page import Ledger, context, read_ledger
-from gradatlas.analysis.tables import NoResultsError
+from gradatlas.analysis import words
+from gradatlas.analysis.page import explorer
+from gradatlas.analysis.page.context import Ledger, context, read_ledger
+from gradatlas.analysis.page.drawing import Draughtsman, draughtsmen, draw_figures
+from gradatlas.analysis.reading.tables import NoResultsError
 
 Progress = Callable[[str], None]
 
@@ -114,7 +115,7 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.PackageLoader("gradatlas.analysis.page", ""),
         trim_blocks=True,
         lstrip_blocks=True,
     )

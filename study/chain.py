@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradatlas.study.activations import ACTIVATIONS, Activation
+from gradatlas.study.choices.activations import ACTIVATIONS, Activation
 from gradatlas.study.trial import reject_bad_value
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")

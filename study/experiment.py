@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradatlas.study.choices.initializers import sigma_b, sigma_w
+from gradatlas.study.choices.tasks import Data, batch_indices, task_named
 from gradatlas.study.families import FAMILIES
-from gradatlas.study.initializers import sigma_b, sigma_w
-from gradatlas.study.networks import Model
-from gradatlas.study.propagation import Profile
+from gradatlas.study.networks.model import Model
+from gradatlas.study.profiles.profile import Profile
 from gradatlas.study.records import COLUMNS, Role
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits, outcome
 from gradatlas.study.state import load_tensors, save_tensors
-from gradatlas.study.tasks import Data, batch_indices, task_named
-from gradatlas.study.theory import theory_columns
-from gradatlas.study.training import PackInTraining, Training, log_spaced_steps
+from gradatlas.study.theory.predictions import theory_columns
+from gradatlas.study.training.pack import PackInTraining, Training, log_spaced_steps
 from gradatlas.study.trial import PARAMETERS, Trial
 
 _LOSS_POINTS = 64

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradatlas.study import networks, propagation, recurrent, recurrent_profile
-from gradatlas.study.networks import Model
-from gradatlas.study.propagation import Profile, probes
+from gradatlas.study.networks import perceptrons as networks
+from gradatlas.study.networks import recurrent
+from gradatlas.study.networks.model import Model
+from gradatlas.study.profiles import perceptron_profile as propagation
+from gradatlas.study.profiles import recurrent_profile
+from gradatlas.study.profiles.profile import Profile, probes
 from gradatlas.study.shapes import Float
 from gradatlas.study.trial import Trial
 

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradatlas.study.choices.tasks import batch_indices, task_named
 from gradatlas.study.experiment import Row, add_initialisation, settings
 from gradatlas.study.families import FAMILIES
-from gradatlas.study.memory import pack_memory
+from gradatlas.study.networks.memory import pack_memory
 from gradatlas.study.randomness import stream
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits, cell_regime, phase, regime, standard_error
 from gradatlas.study.shapes import Float
-from gradatlas.study.tasks import batch_indices, task_named
 from gradatlas.study.trial import PARAMETERS, RECURRENT, Trial
 
 _TRAINING = frozenset(name for name, parameter in PARAMETERS.items() if parameter.training)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from gradatlas.study.activations import ACTIVATIONS
-from gradatlas.study.blocks import NORM_POSITIONS, NORMS, SKIPS
-from gradatlas.study.initializers import INITIALIZERS
-from gradatlas.study.optimizers import OPTIMIZERS
-from gradatlas.study.tasks import OTHER_TASKS, TASKS, is_task_name, task_named
+from gradatlas.study.choices.activations import ACTIVATIONS
+from gradatlas.study.choices.initializers import INITIALIZERS
+from gradatlas.study.choices.optimizers import OPTIMIZERS
+from gradatlas.study.choices.structures import NORM_POSITIONS, NORMS, SKIPS
+from gradatlas.study.choices.tasks import OTHER_TASKS, TASKS, is_task_name, task_named
 
 Kind = Literal["choice", "integer", "number", "threshold"]
 

@@ -11,10 +11,12 @@ import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError  # typer offers only their subclasses
 from typer.core import TyperCommand
 
-from gradatlas.sweeps import chain, jobs, overview, reading, submit, theory
-from gradatlas.sweeps.errors import FAILURE, USER_ERROR, UserError
-from gradatlas.sweeps.execution import execute, print_event
-from gradatlas.sweeps.options import (
+from gradatlas.sweeps import jobs
+from gradatlas.sweeps.command import chain_command as chain
+from gradatlas.sweeps.command import overview, reading
+from gradatlas.sweeps.command import theory_command as theory
+from gradatlas.sweeps.command.execution import execute, print_event
+from gradatlas.sweeps.command.options import (
     ERR,
     OUT,
     Address,
@@ -24,14 +26,16 @@ from gradatlas.sweeps.options import (
     RunsOption,
     TakeOver,
 )
+from gradatlas.sweeps.errors import FAILURE, USER_ERROR, UserError
+from gradatlas.sweeps.workers import submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatlas.sweeps.ledger import Ledger
-    from gradatlas.sweeps.machine import Node
-    from gradatlas.sweeps.spec import Sweep
-    from gradatlas.sweeps.storage import Place
+    from gradatlas.sweeps.planning.machine import Node
+    from gradatlas.sweeps.spec.sweep import Sweep
+    from gradatlas.sweeps.store.ledger import Ledger
+    from gradatlas.sweeps.store.storage import Place
 
 app = typer.Typer(
     name="gradatlas",
@@ -109,8 +113,8 @@ def run(
     json_lines: JsonOutput = False,
 ) -> None:
     """Run a sweep on this machine, or on a cluster, and write its report."""
-    from gradatlas.sweeps import runs as life
-    from gradatlas.sweeps.spec import load_sweep
+    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.spec.sweep import load_sweep
 
     file = life.spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
@@ -124,7 +128,7 @@ def run(
     with _machines(sweep, cpus, address) as nodes:
         used = sum(node.cpus for node in nodes)
         if dry_run:
-            from gradatlas.sweeps.forecast import forecast
+            from gradatlas.sweeps.planning.forecast import forecast
 
             OUT.print(forecast(sweep, nodes), markup=False)
             return
@@ -143,15 +147,15 @@ def run(
 @contextmanager
 def _machines(sweep: Sweep, cpus: int | None, address: str | None) -> Iterator[list[Node]]:
     """The machines that packs run on; a cluster is joined for as long as this lasts."""
-    from gradatlas.sweeps import runs as life
-    from gradatlas.sweeps.machine import this_node
+    from gradatlas.sweeps.planning.machine import this_node
+    from gradatlas.sweeps.running import runs as life
 
     if address is None:
         yield [this_node(life.usable_cpus(sweep, cpus))]
         return
     if cpus is not None:
         raise UserError("--cpus: is for a Ray of this machine alone; leave it or --address")
-    from gradatlas.sweeps import cluster
+    from gradatlas.sweeps.workers import cluster
 
     with cluster.joined(address):
         yield cluster.nodes()
@@ -167,8 +171,8 @@ def resume(
     address: Address = None,
 ) -> None:
     """Go on with a run that was stopped; a finished one is left as it is."""
-    from gradatlas.sweeps import runs as life
-    from gradatlas.sweeps.ledger import Ledger
+    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.store.ledger import Ledger
 
     ledger = Ledger.opened(run)
     now = life.state(ledger)
@@ -193,7 +197,7 @@ def extend(
     address: Address = None,
 ) -> None:
     """Add points to a run, finished or not, and run what has no result; what is there stays."""
-    from gradatlas.sweeps.ledger import Ledger
+    from gradatlas.sweeps.store.ledger import Ledger
 
     ledger = Ledger.opened(run)
     _go_on(
@@ -212,7 +216,7 @@ def _go_on(
     take_over: bool,
 ) -> None:
     """Runs what a run has no result of, and `points` more in every part."""
-    from gradatlas.sweeps import runs as life
+    from gradatlas.sweeps.running import runs as life
 
     sweep = life.sweep_of(ledger)
     with _machines(sweep, cpus, address) as nodes:
@@ -253,7 +257,7 @@ class _ProfileCommand(TyperCommand):
     """`profile`, whose options follow the parameters: made when it is called, because that takes torch."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        from gradatlas.sweeps.profile import profile_command
+        from gradatlas.sweeps.command.profile_command import profile_command
 
         return profile_command(reading.draw_profile).make_context(*arguments, **options)
 

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradatlas.sweeps import storage
+from gradatlas.sweeps.store import storage
 
 _KEYS = {
     "AWS_ACCESS_KEY_ID": "tests",

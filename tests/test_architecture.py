@@ -44,21 +44,36 @@ ALLOWED = {
 }
 # One file each may know what the rest of its package does not.
 EXCEPTIONS = {
-    "study/compiled.py": {"numba", "scipy", "threadpoolctl"},  # which no other module needs
-    "sweeps/search.py": {"optuna"},
-    "sweeps/samplers.py": {"optuna"},
-    "sweeps/export.py": {"optuna", "sqlalchemy"},
-    "sweeps/runner.py": {"ray"},
-    "sweeps/searchers.py": {"ray"},
-    "sweeps/cluster.py": {"ray"},
-    "sweeps/submit.py": {"ray"},
+    "study/training/kernels.py": {"numba", "scipy", "threadpoolctl"},  # which no other module needs
+    "sweeps/sampling/pure.py": {"optuna"},
+    "sweeps/sampling/learned.py": {"optuna"},
+    "sweeps/running/optuna_export.py": {"optuna", "sqlalchemy"},
+    "sweeps/workers/runner.py": {"ray"},
+    "sweeps/workers/searchers.py": {"ray"},
+    "sweeps/workers/cluster.py": {"ray"},
+    "sweeps/workers/submit.py": {"ray"},
+    "sweeps/workers/trainable.py": {"ray", "threadpoolctl"},
     "sweeps/jobs/__init__.py": {"jinja2"},
-    "sweeps/trainable.py": {"ray", "threadpoolctl"},
-    "sweeps/forecast.py": {"threadpoolctl"},
-    "sweeps/reading.py": {"analysis"},
-    "analysis/importance.py": {"optuna"},
+    "sweeps/planning/forecast.py": {"threadpoolctl"},
+    "sweeps/command/reading.py": {"analysis"},
+    "analysis/measures/importance.py": {"optuna"},
     "analysis/report.py": {"threadpoolctl"},
 }
+# The rooms of each package, files and folders, in the order in which work flows: a room imports those above
+# it in its list, never one below.
+ORDER = {
+    "study": [
+        "shapes", "randomness", "state", "regimes", "choices", "trial", "networks", "profiles", "families",
+        "records", "theory", "training", "experiment", "single", "chain",
+    ],
+    "sweeps": [
+        "errors", "sampling", "spec", "planning", "store", "running", "workers", "jobs", "command", "cli",
+    ],
+    "analysis": [
+        "words", "colours", "reading", "measures", "claims", "figures", "page", "comparing", "table_files",
+        "report",
+    ],
+}  # fmt: skip
 
 
 def _modules() -> list[Path]:
@@ -75,7 +90,8 @@ def _imports(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: imports are absolute"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}".removeprefix("gradatlas.")
-                is_module = (ROOT / inner.replace(".", "/")).with_suffix(".py").exists()
+                place = ROOT / inner.replace(".", "/")
+                is_module = place.is_dir() or place.with_suffix(".py").exists()
                 found.add(inner if is_module else inner.rpartition(".")[0])
     return found
 
@@ -85,6 +101,31 @@ def test_a_module_imports_what_its_package_may(path):
     name = str(path.relative_to(ROOT))
     allowed = ALLOWED[name.split("/")[0]] | EXCEPTIONS.get(name, set()) | set(sys.stdlib_module_names)
     assert {module.split(".")[0] for module in _imports(path)} <= allowed | {"gradatlas"}
+
+
+def _room(module: str) -> tuple[str, str]:
+    """(Package, room) of a module's dotted name or of a file's path."""
+    package, _, rest = module.replace("/", ".").partition(".")
+    return package, rest.split(".")[0]
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_from_rooms_before_its_own(path):
+    package, room = _room(str(path.relative_to(ROOT)))
+    if room == "__init__":
+        return
+    order = ORDER[package]
+    imported = [_room(module) for module in _imports(path)]
+    later = [other for of, other in imported if of == package and order.index(other) > order.index(room)]
+    assert later == []
+
+
+def test_the_order_names_every_room():
+    for package, order in ORDER.items():
+        rooms = {_room(str(path.relative_to(ROOT)))[1] for path in sorted((ROOT / package).rglob("*.py"))} - {
+            "__init__"
+        }
+        assert rooms == set(order)
 
 
 def test_no_module_imports_itself_in_a_circle():
@@ -117,6 +158,33 @@ def test_nothing_uses_global_randomness(path):
             assert not called.startswith("random.")
             if called.startswith("np.random."):
                 assert called in ("np.random.Generator", "np.random.Philox")
+
+
+# Tests of what no one module does.
+ACROSS = {
+    "tests/study/test_pitfalls.py",
+    "tests/study/training/test_windows.py",
+    "tests/sweeps/test_safety.py",
+    "tests/sweeps/running/test_extend.py",
+    "tests/analysis/test_claims_preset.py",
+    "tests/analysis/test_more_figures.py",
+    "tests/analysis/test_report_in_browser.py",
+}
+
+
+def test_tests_stand_where_what_they_test_does():
+    found = [
+        path.relative_to(ROOT)
+        for package in PACKAGES
+        for path in (ROOT / "tests" / package).rglob("test_*.py")
+    ]
+    mirrored = {path: ROOT.joinpath(*path.parts[1:-1], path.stem.removeprefix("test_")) for path in found}
+    lost = {
+        str(path)
+        for path, module in mirrored.items()
+        if not module.with_suffix(".py").exists() and not module.is_dir()
+    }
+    assert lost == ACROSS
 
 
 def test_the_study_runs_where_only_torch_and_numpy_are_installed():

@@ -10,7 +10,7 @@ import polars as pl
 from gradatlas.analysis.claims.claim import Claim
 from gradatlas.analysis.claims.questions import QUESTIONS
 from gradatlas.analysis.claims.rules import Finding, Rule, found
-from gradatlas.analysis.effects import Effect
+from gradatlas.analysis.measures.effects import Effect
 from gradatlas.analysis.words import joined, number, percent, word
 
 Measure = Callable[[pl.DataFrame], Effect | None]

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from gradatlas.analysis.cells import cells
-from gradatlas.analysis.sampling import sampled
+from gradatlas.analysis.reading.cells import cells
+from gradatlas.analysis.reading.row_sample import sampled
 from gradatlas.study.regimes import Limits
 
 _CLIPS = ("clip_norm", "clip_value", "clip_adaptive")

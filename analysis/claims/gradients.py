@@ -22,8 +22,8 @@ from gradatlas.analysis.claims.answer import (
 from gradatlas.analysis.claims.claim import Claim
 from gradatlas.analysis.claims.evidence import LARGE, SMALL, USUAL, Evidence
 from gradatlas.analysis.claims.rules import GUARANTEED, MATTERS, above, below, found
-from gradatlas.analysis.crossing import crossing
-from gradatlas.analysis.effects import Effect, difference, matched, median, share
+from gradatlas.analysis.measures.effects import Effect, difference, matched, median, share
+from gradatlas.analysis.measures.level_crossing import crossing
 from gradatlas.analysis.words import word
 
 STRATA = ("part", "init", "width", "octave", "scale")

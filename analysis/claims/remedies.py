@@ -14,7 +14,7 @@ from gradatlas.analysis.claims.claim import Claim, Verdict
 from gradatlas.analysis.claims.evidence import Evidence
 from gradatlas.analysis.claims.gradients import STRATA
 from gradatlas.analysis.claims.rules import MATTERS, PREVENTED, Rule, above, below
-from gradatlas.analysis.effects import Effect, difference, share
+from gradatlas.analysis.measures.effects import Effect, difference, share
 
 _RUN = "gradatlas run claims (part {part})"
 _WORDS = (

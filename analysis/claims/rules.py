@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradatlas.analysis.claims.claim import Verdict
-from gradatlas.analysis.effects import Effect
+from gradatlas.analysis.measures.effects import Effect
 
 MATTERS = 0.05  # a difference between shares below this does not matter
 GUARANTEED = 0.9  # the share that "safe", "holds" and "guaranteed" mean

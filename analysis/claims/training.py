@@ -10,7 +10,7 @@ from gradatlas.analysis.claims.answer import DECADES, POINTS, answered, with_arm
 from gradatlas.analysis.claims.claim import Claim
 from gradatlas.analysis.claims.evidence import SMALL, USUAL, Evidence
 from gradatlas.analysis.claims.rules import MATTERS, above, below
-from gradatlas.analysis.effects import difference, mean_difference, median
+from gradatlas.analysis.measures.effects import difference, mean_difference, median
 
 _RUN = "gradatlas run claims (part training)"
 _FEED_FORWARD = pl.col("family") == "mlp"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from gradatlas.analysis.colours import OUTCOME_COLOURS
 from gradatlas.analysis.figures import theme
 from gradatlas.analysis.figures.binned import draw_heat, edge_ticks, log_bins
-from gradatlas.analysis.figures.clipping import KINDS, thresholds
+from gradatlas.analysis.figures.clip_thresholds import KINDS, thresholds
 from gradatlas.analysis.figures.grid import panel_grid
 from gradatlas.analysis.figures.plot import Drawing, Plot
 from gradatlas.analysis.words import number, percent

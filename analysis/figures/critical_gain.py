@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradatlas.analysis.boundaries import boundaries
 from gradatlas.analysis.colours import INK
 from gradatlas.analysis.figures import theme
 from gradatlas.analysis.figures.grid import set_log2_axis
 from gradatlas.analysis.figures.plot import Drawing, Plot
 from gradatlas.analysis.figures.settings import MOST_SETTINGS, named
+from gradatlas.analysis.measures.boundaries import boundaries
 from gradatlas.analysis.words import number, span
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 

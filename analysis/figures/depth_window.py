@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradatlas.analysis.boundaries import windows
 from gradatlas.analysis.colours import INK, REGIME_COLOURS
 from gradatlas.analysis.figures import theme
 from gradatlas.analysis.figures.grid import (
@@ -21,6 +20,7 @@ from gradatlas.analysis.figures.grid import (
 )
 from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
 from gradatlas.analysis.figures.settings import named
+from gradatlas.analysis.measures.boundaries import windows
 from gradatlas.analysis.words import number
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 

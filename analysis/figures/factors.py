@@ -12,7 +12,7 @@ from gradatlas.analysis.colours import FAINT, REGIME_COLOURS
 from gradatlas.analysis.figures import theme
 from gradatlas.analysis.figures.grid import grid_columns, label_outer, panel_grid, panel_groups, titles
 from gradatlas.analysis.figures.plot import MOST_VECTORS, Drawing, Plot, panels_shown
-from gradatlas.analysis.panels import with_panels
+from gradatlas.analysis.reading.panels import with_panels
 from gradatlas.analysis.words import number
 from gradatlas.study.regimes import DEFAULT_LIMITS, REGIMES, Limits
 

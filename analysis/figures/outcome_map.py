@@ -15,7 +15,7 @@ from gradatlas.analysis.colours import OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_
 from gradatlas.analysis.figures import maps, theme
 from gradatlas.analysis.figures.grid import Grid, grid_columns, label_outer, panel_grid, panel_groups, titles
 from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
-from gradatlas.analysis.panels import with_panels
+from gradatlas.analysis.reading.panels import with_panels
 from gradatlas.analysis.words import count, number
 from gradatlas.study.regimes import DEFAULT_LIMITS, OUTCOMES, REGIMES, Limits, regime
 

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 
 from gradatlas.analysis.colours import FAINT, INK, STABLE
 from gradatlas.analysis.figures import theme
-from gradatlas.analysis.tables import scan_results
-from gradatlas.study.critical import critical, has_fixed_points, log_chi
-from gradatlas.study.phase import Place
+from gradatlas.analysis.reading.tables import scan_results
+from gradatlas.study.theory.critical import critical, has_fixed_points, log_chi
+from gradatlas.study.theory.phase import Place
 
 _DPI = 160
 _SPAN, _BIASES = 2.5, (0.02, 2.0)  # factors of σ_w around the critical one; σ_b

@@ -11,7 +11,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from gradatlas.analysis.figures.theme import Layout, theme
-from gradatlas.analysis.panels import MAX_PANELS
+from gradatlas.analysis.reading.panels import MAX_PANELS
 from gradatlas.study.regimes import Limits
 
 MOST_VECTORS = 400  # marks of a figure; more are drawn as an image, which keeps the file small

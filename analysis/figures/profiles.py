@@ -21,8 +21,8 @@ from gradatlas.analysis.figures.grid import (
     whole_numbers,
 )
 from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
-from gradatlas.analysis.panels import with_panels
-from gradatlas.analysis.tables import layers
+from gradatlas.analysis.reading.panels import with_panels
+from gradatlas.analysis.reading.tables import layers
 from gradatlas.analysis.words import number
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 

@@ -11,7 +11,7 @@ from gradatlas.analysis.figures import maps, theme
 from gradatlas.analysis.figures.grid import Grid, grid_columns, label_outer, panel_grid, panel_groups, titles
 from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
 from gradatlas.analysis.figures.theory_lines import STRUCTURE, theory_lines
-from gradatlas.analysis.panels import with_panels
+from gradatlas.analysis.reading.panels import with_panels
 from gradatlas.analysis.words import count, number, percent
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gradatlas.analysis.panels import telling
+from gradatlas.analysis.reading.panels import telling
 from gradatlas.analysis.words import number, word
 from gradatlas.study.trial import PARAMETERS
 

@@ -16,8 +16,8 @@ from gradatlas.analysis.figures.grid import (
     titles,
 )
 from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
-from gradatlas.analysis.panels import with_panels
-from gradatlas.analysis.regions import depth_bands, wilson
+from gradatlas.analysis.measures.regions import depth_bands, wilson
+from gradatlas.analysis.reading.panels import with_panels
 from gradatlas.analysis.words import percent
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 

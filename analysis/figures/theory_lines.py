@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from gradatlas.analysis.figures.maps import Extent
-from gradatlas.study.critical import critical, has_fixed_points
-from gradatlas.study.meanfield import Structure
-from gradatlas.study.theory import gaussian_statistics, networks_at, predicted
+from gradatlas.study.theory.critical import critical, has_fixed_points
+from gradatlas.study.theory.meanfield import Structure
+from gradatlas.study.theory.predictions import gaussian_statistics, networks_at, predicted
 
 STRUCTURE = (
     "activation", "family", "norm", "norm_position", "norm_eps", "skip", "batch_size", "sigma_b", "width",

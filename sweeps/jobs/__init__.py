@@ -85,8 +85,8 @@ def _name(name: str) -> str:
 
 
 def _sweep_text(spec: str) -> str:
-    from gradatlas.sweeps.runs import spec_file
-    from gradatlas.sweeps.spec import load_sweep
+    from gradatlas.sweeps.running.runs import spec_file
+    from gradatlas.sweeps.spec.sweep import load_sweep
 
     file = spec_file(spec)
     load_sweep(file)

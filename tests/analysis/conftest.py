@@ -141,6 +141,6 @@ def plant(tmp_path: Path) -> Plant:
 
 def trials(rows: Iterable[Row]) -> pl.LazyFrame:
     """The rows as trials with labels, without a folder."""
-    from gradatlas.analysis.tables import labelled
+    from gradatlas.analysis.reading.tables import labelled
 
     return labelled(pl.DataFrame(list(rows), schema=SCHEMA, orient="row").lazy())

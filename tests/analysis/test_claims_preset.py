@@ -8,12 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from gradatlas.analysis import tables
-from gradatlas.analysis.boundaries import score
 from gradatlas.analysis.claims import Claim, claims
+from gradatlas.analysis.measures.boundaries import score
+from gradatlas.analysis.reading import tables
 from gradatlas.study.experiment import results
-from gradatlas.sweeps.runs import create_run, preset_files
-from gradatlas.sweeps.spec import load_sweep
+from gradatlas.sweeps.running.runs import create_run, preset_files
+from gradatlas.sweeps.spec.sweep import load_sweep
 
 # Two minutes of one core: 110 kinds of networks, each a pack of its own.
 pytestmark = pytest.mark.slow

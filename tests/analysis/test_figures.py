@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gradatlas.analysis.figures import (
-    clipping,
+    clip_thresholds,
     grid,
     maps,
     outcome_map,
@@ -22,7 +22,7 @@ from gradatlas.analysis.figures import (
 )
 from gradatlas.analysis.figures.plot import Drawing, save
 from gradatlas.analysis.figures.registry import FIGURES
-from gradatlas.analysis.regions import wilson
+from gradatlas.analysis.measures.regions import wilson
 from gradatlas.study.regimes import Limits
 from tests.analysis.conftest import rich_rows, row, study_rows, trials
 
@@ -47,10 +47,10 @@ def test_each_figure_draws_the_planted_study(tmp_path: Path, name: str, layout: 
 
 
 def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
-    table = clipping.table(trials(study_rows()))
+    table = clip_thresholds.table(trials(study_rows()))
     files = [tmp_path / "one.svg", tmp_path / "two.svg"]
     for file in files:
-        save(clipping.PLOT, Drawing(table, LIMITS, theme.WIDE), [file])
+        save(clip_thresholds.PLOT, Drawing(table, LIMITS, theme.WIDE), [file])
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -222,7 +222,7 @@ def test_trials_at_one_place_are_spread_and_lone_ones_stay() -> None:
 
 def test_clipping_shares_and_intervals_are_counted_by_regime_and_threshold() -> None:
     rows = study_rows()
-    found = clipping.table(trials(rows))
+    found = clip_thresholds.table(trials(rows))
     assert found["kind"].unique().to_list() == ["clip_norm"]
     assert found["threshold"].unique(maintain_order=True).to_list() == ["off", "1"]
     for line in found.iter_rows(named=True):
@@ -240,9 +240,11 @@ def _regime(g: float) -> str:
 
 
 def test_thresholds_run_from_off_to_the_tightest_and_many_become_decades() -> None:
-    few = clipping.table(trials(row(n, clip_norm=clip) for n, clip in enumerate([0.1, None, 10.0, 1.0])))
+    few = clip_thresholds.table(
+        trials(row(n, clip_norm=clip) for n, clip in enumerate([0.1, None, 10.0, 1.0]))
+    )
     assert few["threshold"].unique(maintain_order=True).to_list() == ["off", "10", "1", "0.1"]
-    many = clipping.table(
+    many = clip_thresholds.table(
         trials(row(n, clip_value=clip) for n, clip in enumerate(np.geomspace(0.011, 90, 20)))
     )
     assert many["threshold"].unique(maintain_order=True).to_list() == ["10–100", "1–10", "0.1–1", "0.01–0.1"]
@@ -250,7 +252,7 @@ def test_thresholds_run_from_off_to_the_tightest_and_many_become_decades() -> No
 
 
 def test_one_threshold_is_no_comparison() -> None:
-    assert clipping.table(trials([row(0, clip_norm=1.0), row(1, clip_norm=1.0)])).is_empty()
+    assert clip_thresholds.table(trials([row(0, clip_norm=1.0), row(1, clip_norm=1.0)])).is_empty()
 
 
 def test_parts_at_one_weight_scale_are_on_the_map_only_where_no_part_sweeps_it() -> None:

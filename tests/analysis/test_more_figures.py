@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gradatlas.analysis.boundaries import boundaries, windows
 from gradatlas.analysis.figures import (
     batch_size,
     clip_map,
@@ -18,25 +17,26 @@ from gradatlas.analysis.figures import (
     depth_window,
     factors,
     forward_backward,
-    importance,
+    importance_bars,
     maps,
     ranks,
-    recurrent,
     regime_map,
     slices,
     survival,
     theme,
+    time_steps,
     trainability,
 )
 from gradatlas.analysis.figures.plot import Drawing
 from gradatlas.analysis.figures.registry import FIGURES
 from gradatlas.analysis.figures.settings import scale
 from gradatlas.analysis.figures.theory_lines import theory_lines
-from gradatlas.analysis.importance import importances
-from gradatlas.analysis.regions import wilson
-from gradatlas.study.critical import critical
-from gradatlas.study.meanfield import Structure
+from gradatlas.analysis.measures.boundaries import boundaries, windows
+from gradatlas.analysis.measures.importance import importances
+from gradatlas.analysis.measures.regions import wilson
 from gradatlas.study.regimes import Limits
+from gradatlas.study.theory.critical import critical
+from gradatlas.study.theory.meanfield import Structure
 from tests.analysis.conftest import rich_rows, row, study_rows, trials
 from tests.analysis.test_report import ODD
 
@@ -130,7 +130,7 @@ def test_a_gradient_survives_where_it_reaches_the_first_layer() -> None:
 
 def test_time_takes_the_place_of_depth_for_recurrent_nets_alone() -> None:
     rows = [row(0, depth=4, slope=1.0), *(row(n, depth=4, slope=-0.5, family="gru") for n in range(1, 4))]
-    found = recurrent.table(trials(rows))
+    found = time_steps.table(trials(rows))
     assert found["back"].to_list() == [0, 1, 2, 3]
     assert found["median"].to_list() == pytest.approx([0.0, -0.5, -1.0, -1.5])
 
@@ -182,7 +182,7 @@ def test_trainability_is_counted_by_learning_rate_and_weight_scale() -> None:
 
 def test_importance_is_drawn_as_it_is_measured() -> None:
     data = trials(study_rows())
-    assert importance.table(data, LIMITS).rows() == importances(data, LIMITS).rows()
+    assert importance_bars.table(data, LIMITS).rows() == importances(data, LIMITS).rows()
 
 
 @pytest.mark.parametrize("figure", [coordinates, slices, ranks])

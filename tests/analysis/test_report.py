@@ -18,7 +18,7 @@ from gradatlas.analysis.figures import registry
 from gradatlas.analysis.figures.registry import FIGURES
 from gradatlas.analysis.report import NoResultsError, write_report
 from tests.analysis.conftest import Plant, plant_run, rich_rows, row, study_rows
-from tests.analysis.test_tables import damage, truncate
+from tests.analysis.reading.test_tables import damage, truncate
 
 ODD = {
     "one trial": [row(0)],

@@ -22,13 +22,14 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
-from gradatlas.analysis import areas, boundaries, regions, tables
 from gradatlas.analysis.claims import claims_of
 from gradatlas.analysis.claims.evidence import evidence
-from gradatlas.analysis.export import write_tables
-from gradatlas.analysis.mitigations import mitigations
+from gradatlas.analysis.measures import areas, boundaries, regions
+from gradatlas.analysis.measures.mitigations import mitigations
+from gradatlas.analysis.reading import tables
+from gradatlas.analysis.reading.tables import SCHEMA
 from gradatlas.analysis.report import write_report
-from gradatlas.analysis.tables import SCHEMA
+from gradatlas.analysis.table_files import write_tables
 from gradatlas.study.trial import DEFAULTS, PARAMETERS
 
 TRIALS, FILES = 1_000_000, 1_000

@@ -1,4 +1,4 @@
-"""Seconds of packs against what `sweeps.costs` predicts, by kind: CPU time of the engine at one thread.
+"""Seconds of packs against what `sweeps.planning.costs` predicts, by kind: CPU time at one thread.
 
     python -m tests.bench.costs [KIND …]
 
@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits
 
 from gradatlas.study.experiment import results
 from gradatlas.study.trial import Trial
-from gradatlas.sweeps.costs import pack_cost
-from gradatlas.sweeps.packing import packs, planned_trials
-from gradatlas.sweeps.runs import preset_files
-from gradatlas.sweeps.spec import load_sweep
+from gradatlas.sweeps.planning.costs import pack_cost
+from gradatlas.sweeps.planning.packing import packs, planned_trials
+from gradatlas.sweeps.running.runs import preset_files
+from gradatlas.sweeps.spec.sweep import load_sweep
 
 _EVERY = 5  # a preset's packs of which one is measured
 

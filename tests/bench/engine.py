@@ -18,11 +18,12 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from gradatlas.study import products
-from gradatlas.study.networks import Workspace, backward, build, forward
-from gradatlas.study.propagation import measured
-from gradatlas.study.tasks import TASKS, batch_indices
-from gradatlas.study.training import PackInTraining
+from gradatlas.study.choices.tasks import TASKS, batch_indices
+from gradatlas.study.networks import products
+from gradatlas.study.networks.model import Workspace
+from gradatlas.study.networks.perceptrons import backward, build, forward
+from gradatlas.study.profiles.perceptron_profile import measured
+from gradatlas.study.training.pack import PackInTraining
 from gradatlas.study.trial import Trial
 
 DIGITS = TASKS["digits"].load()
@@ -143,7 +144,7 @@ def profile_overhead() -> dict[str, float]:
 
 
 def products_against_torch(width: int) -> dict[str, float]:
-    """The two libraries of `study.products`; 1 on processors where the engine takes torch's."""
+    """The two libraries of `study.networks.products`; 1 on processors where the engine takes torch's."""
     trials = pack(128, width=width, batch_size=width)
     return ratio(bare_products(trials, by_torch=False), bare_products(trials), 5)
 

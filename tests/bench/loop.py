@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from gradatlas.study.experiment import results
-from gradatlas.sweeps.ledger import Ledger
+from gradatlas.sweeps.store.ledger import Ledger
 
 
 def _share(run: str, packs: list[str]) -> tuple[int, float]:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradatlas.study.tasks import TASKS
+from gradatlas.study.choices.tasks import TASKS
 
 DEPTH, WIDTH, BATCH, STEPS = 10, 64, 64, 100
 LEARNING_RATES, GAINS = (1e-3, 1e-1), (0.7, 1.4)

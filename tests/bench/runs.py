@@ -28,9 +28,9 @@ from typing import Any
 
 import polars as pl
 
-from gradatlas.sweeps.runs import create_run
-from gradatlas.sweeps.spec import parse_sweep
-from gradatlas.sweeps.storage import Place
+from gradatlas.sweeps.running.runs import create_run
+from gradatlas.sweeps.spec.sweep import parse_sweep
+from gradatlas.sweeps.store.storage import Place
 from tests.bench import peers
 
 ROOT = Path(__file__).parents[2]

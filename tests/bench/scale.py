@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from gradatlas.study.experiment import results
-from gradatlas.sweeps.display import JsonLines
-from gradatlas.sweeps.learning import Feed
-from gradatlas.sweeps.ledger import Ledger
-from gradatlas.sweeps.machine import Node
-from gradatlas.sweeps.packing import capacity, packs, planned_trials
-from gradatlas.sweeps.runs import create_run, state
-from gradatlas.sweeps.searchers import PackSearcher
-from gradatlas.sweeps.spec import parse_sweep
-from gradatlas.sweeps.stopping import Stop
+from gradatlas.sweeps.command.display import JsonLines
+from gradatlas.sweeps.planning.machine import Node
+from gradatlas.sweeps.planning.packing import capacity, packs, planned_trials
+from gradatlas.sweeps.running.feed import Feed
+from gradatlas.sweeps.running.runs import create_run, state
+from gradatlas.sweeps.spec.sweep import parse_sweep
+from gradatlas.sweeps.store.ledger import Ledger
+from gradatlas.sweeps.workers.searchers import PackSearcher
+from gradatlas.sweeps.workers.stopping import Stop
 
 _SWEEP = """
 [scientific]

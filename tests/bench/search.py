@@ -14,8 +14,8 @@ import warnings
 
 import optuna
 
-from gradatlas.sweeps.domains import Choices, Range
-from gradatlas.sweeps.search import SAMPLERS, distributions, pure_sampler
+from gradatlas.sweeps.sampling.domains import Choices, Range
+from gradatlas.sweeps.sampling.pure import SAMPLERS, distributions, pure_sampler
 
 POINTS, BLOCK, REACH = 100_000, 4096, 2000
 SPACE = {

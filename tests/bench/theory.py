@@ -22,9 +22,9 @@ ROUNDS = 5
 
 def critical_points() -> None:
     """The critical σ_w of every activation."""
-    from gradatlas.study.activations import ACTIVATIONS
-    from gradatlas.study.critical import critical
-    from gradatlas.study.meanfield import Structure
+    from gradatlas.study.choices.activations import ACTIVATIONS
+    from gradatlas.study.theory.critical import critical
+    from gradatlas.study.theory.meanfield import Structure
 
     for activation in ACTIVATIONS:
         critical(Structure(activation), added_variance=0.05**2)
@@ -32,14 +32,14 @@ def critical_points() -> None:
 
 def hundred_thousand_rows() -> None:
     """Predictions for 10^5 rows of mixed activations, norms, skips and depths; making the rows counts too."""
-    from gradatlas.study.theory import gaussian_statistics, predictions
+    from gradatlas.study.theory.predictions import gaussian_statistics, predictions
 
     found = predictions(_trials(), gaussian_statistics(64, 1.0))
     assert sum(row.gradient_decades is not None for row in found) > 90_000
 
 
 def _trials() -> list:
-    from gradatlas.study.activations import ACTIVATIONS
+    from gradatlas.study.choices.activations import ACTIVATIONS
     from gradatlas.study.trial import Trial
 
     norms = (("none", "before"), ("batch", "before"), ("layer", "before"), ("layer", "after"))
@@ -75,8 +75,8 @@ def _timed(name: str) -> float:
 
 
 def _once(name: str) -> None:
-    import gradatlas.study.phase
-    import gradatlas.study.theory  # noqa: F401
+    import gradatlas.study.theory.phase
+    import gradatlas.study.theory.predictions  # noqa: F401
 
     started = time.process_time()
     CASES[name][1]()

@@ -26,10 +26,10 @@ import torch
 
 from gradatlas.study.experiment import results
 from gradatlas.study.regimes import DEFAULT_LIMITS
-from gradatlas.sweeps.ledger import Ledger
-from gradatlas.sweeps.pack_run import PackRun
-from gradatlas.sweeps.runs import create_run
-from gradatlas.sweeps.spec import parse_sweep
+from gradatlas.sweeps.running.runs import create_run
+from gradatlas.sweeps.spec.sweep import parse_sweep
+from gradatlas.sweeps.store.ledger import Ledger
+from gradatlas.sweeps.workers.pack_run import PackRun
 
 ROOT = Path(__file__).parents[2]
 PATCHES = str(Path(__file__).parent / "patches")  # on PYTHONPATH they are faults of a process

@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 
 from gradatlas.study.experiment import results
-from gradatlas.sweeps.export import export
-from gradatlas.sweeps.ledger import Ledger
-from gradatlas.sweeps.runs import create_run, sweep_of
-from gradatlas.sweeps.spec import parse_sweep
+from gradatlas.sweeps.running.optuna_export import export
+from gradatlas.sweeps.running.runs import create_run, sweep_of
+from gradatlas.sweeps.spec.sweep import parse_sweep
+from gradatlas.sweeps.store.ledger import Ledger
 from tests.cluster.faults import (
     PATCHES,
     Command,

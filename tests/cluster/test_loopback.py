@@ -49,7 +49,7 @@ def _is_loopback(address: str) -> bool:
 def test_nothing_of_a_runs_own_ray_listens_to_other_machines():
     import ray
 
-    from gradatlas.sweeps.cluster import own_ray
+    from gradatlas.sweeps.workers.cluster import own_ray
 
     with own_ray(1):
         assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()  # a worker is there

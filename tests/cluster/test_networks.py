@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
-from gradatlas.sweeps.runs import create_run
-from gradatlas.sweeps.spec import parse_sweep
+from gradatlas.sweeps.running.runs import create_run
+from gradatlas.sweeps.spec.sweep import parse_sweep
 from tests.cluster.faults import Command, assert_undisturbed, expected_rows, sweep_text, wait_until
 
 pytestmark = pytest.mark.cluster

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gradatlas.sweeps.storage import local_copy, place_of
+from gradatlas.sweeps.store.storage import local_copy, place_of
 from tests.cluster.faults import (
     LOOPBACK,
     PATCHES,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gradatlas.study.choices.tasks import TASKS, Data, batch_indices
 from gradatlas.study.families import FAMILIES
-from gradatlas.study.tasks import TASKS, Data, batch_indices
 from gradatlas.study.trial import Trial
 from tests.study.reference import ACTIVATION_MODULES
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gradatlas.study.networks import build
-from gradatlas.study.tasks import Data, batch_indices
+from gradatlas.study.choices.tasks import Data, batch_indices
+from gradatlas.study.networks.perceptrons import build
 from gradatlas.study.trial import Trial
 
 ACTIVATION_MODULES = {

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from gradatlas.study.activations import ACTIVATIONS
 from gradatlas.study.chain import chain
+from gradatlas.study.choices.activations import ACTIVATIONS
 from tests.study.reference import ACTIVATION_MODULES
 
 _NUMBER = st.floats(-3.0, 3.0, allow_subnormal=False)

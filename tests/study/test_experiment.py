@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from gradatlas.study.choices.tasks import task_named
 from gradatlas.study.experiment import Experiment, results
 from gradatlas.study.records import COLUMNS
-from gradatlas.study.tasks import task_named
-from gradatlas.study.training import PackInTraining
+from gradatlas.study.training.pack import PackInTraining
 from gradatlas.study.trial import Trial
 
 PACKS = {

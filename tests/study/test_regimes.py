@@ -1,10 +1,14 @@
+from __future__ import annotations
+
 import numpy as np
+import pytest
 
 from gradatlas.study.regimes import (
     Limits,
     cell_regime,
     is_determined,
     is_severe,
+    outcome,
     phase,
     regime,
     standard_error,
@@ -42,3 +46,33 @@ def test_the_phase_goes_by_the_slope_and_its_error():
     slope, error = np.array([0.21, 0.19, -0.19, -0.21, 0.0, 0.1]), np.array([0.1, 0.1, 0.1, 0.1, 0.0, NAN])
     expected = ["exploding", "critical", "critical", "vanishing", "critical", None]
     assert phase(slope, error).tolist() == expected
+
+
+def test_labels_of_the_gradient():
+    g = np.array([-np.inf, -3.1, -1.31, -1.3, 0.0, 1.3, 1.31, 3.1, np.inf, np.nan])
+    assert regime(g).tolist() == [*["vanishing"] * 3, *["stable"] * 3, *["exploding"] * 3, None]
+    assert is_severe(g).tolist() == [True, True, *[False] * 5, True, True, False]
+    assert regime(g, Limits(stable_decades=0.5, severe_decades=1.0))[3] == "vanishing"
+
+
+def test_labels_of_training():
+    labels = outcome(
+        first_loss=np.array([2.3, 2.3, 5.0, 2.3, 1.0]),
+        final_loss=np.array([0.5, 2.2, 2.2, np.inf, 1.5]),
+        constant_loss=2.3,
+        diverged=np.array([False, False, False, True, False]),
+    )
+    # The third fell from 5.0 to the constant predictor's loss: it learned its output bias and no more.
+    assert labels.tolist() == ["learned", "stalled", "stalled", "diverged", "stalled"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"stable_decades": 0.0}, "stable_decades: must be a finite number > 0"),
+        ({"stable_decades": 9.0}, "severe_decades: must be >= stable_decades, but 3 < 9"),
+    ],
+)
+def test_limits_out_of_order_are_refused(limits, message):
+    with pytest.raises(ValueError, match=message):
+        Limits(**limits)

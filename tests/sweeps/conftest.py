@@ -11,9 +11,9 @@ import pytest
 
 from gradatlas.study.experiment import results
 from gradatlas.sweeps import cli
-from gradatlas.sweeps.ledger import Ledger
-from gradatlas.sweeps.runs import create_run
-from gradatlas.sweeps.spec import load_sweep
+from gradatlas.sweeps.running.runs import create_run
+from gradatlas.sweeps.spec.sweep import load_sweep
+from gradatlas.sweeps.store.ledger import Ledger
 
 SMALL = """
 question = "A small one?"

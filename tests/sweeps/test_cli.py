@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gradatlas.sweeps.runs import preset_files
+from gradatlas.sweeps.running.runs import preset_files
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_an_existing_run_is_never_overwritten(command, planned_run, spec):
 
 
 def test_a_plan_that_cannot_be_written_leaves_no_folder(command, spec, tmp_path, monkeypatch):
-    from gradatlas.sweeps.ledger import Ledger
+    from gradatlas.sweeps.store.ledger import Ledger
 
     def full(self: Ledger, *unused: object) -> None:
         raise OSError(28, "No space left on device")
@@ -134,7 +134,7 @@ def test_list_and_version(command, finished_run, tmp_path):
 
 
 def test_presets_says_what_a_dry_run_says_of_the_time(command, monkeypatch):
-    monkeypatch.setattr("gradatlas.sweeps.forecast.slowness", lambda: 1.0)
+    monkeypatch.setattr("gradatlas.sweeps.planning.forecast.slowness", lambda: 1.0)
     shown = command("presets").out.splitlines()
     assert [line.split(": ")[0] for line in shown] == list(preset_files())
     dry = command("run", "phase", "--dry-run").out.splitlines()
@@ -208,11 +208,11 @@ def test_what_only_meets_at_some_points_is_one_line_too(command, tmp_path, text,
 
 
 def test_a_start_that_was_killed_before_its_plan_is_no_run(command, spec, tmp_path, monkeypatch):
-    from gradatlas.sweeps.ledger import Ledger
+    from gradatlas.sweeps.store.ledger import Ledger
 
     monkeypatch.setattr(Ledger, "write_plan", lambda *unused: (_ for _ in ()).throw(SystemExit(9)))
     monkeypatch.setattr(
-        "gradatlas.sweeps.runs.remove_tree", lambda *unused, **options: None
+        "gradatlas.sweeps.running.runs.remove_tree", lambda *unused, **options: None
     )  # a kill cleans nothing up
     assert command("run", spec, "--runs", tmp_path / "runs", "--name", "x").code == 9
     assert "is no run folder" in command("status", tmp_path / "runs" / "x").err
@@ -239,8 +239,8 @@ def test_foreign_files_among_the_results_change_nothing(command, finished_run):
 
 
 def test_a_tilde_is_the_home_and_a_star_a_star_in_the_runs_folder(command, spec, tmp_path, monkeypatch):
-    from gradatlas.sweeps.runs import create_run, run_folder
-    from gradatlas.sweeps.spec import load_sweep
+    from gradatlas.sweeps.running.runs import create_run, run_folder
+    from gradatlas.sweeps.spec.sweep import load_sweep
 
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

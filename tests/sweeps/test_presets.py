@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 from gradatlas.study.experiment import results
-from gradatlas.sweeps.ledger import Ledger
-from gradatlas.sweeps.packing import planned_trials
-from gradatlas.sweeps.runs import create_run, preset_files
-from gradatlas.sweeps.spec import Sweep, load_sweep, parse_sweep
+from gradatlas.sweeps.planning.packing import planned_trials
+from gradatlas.sweeps.running.runs import create_run, preset_files
+from gradatlas.sweeps.spec.sweep import Sweep, load_sweep, parse_sweep
+from gradatlas.sweeps.store.ledger import Ledger
 
 NAMES = ("atlas", "clipping", "recurrent", "trainability")
 
@@ -57,7 +57,7 @@ def test_a_small_version_of_a_preset_gives_every_row_as_its_trial_alone_does(nam
 
 
 def test_the_atlas_holds_every_activation_norm_and_skip_connection():
-    from gradatlas.study.activations import ACTIVATIONS
+    from gradatlas.study.choices.activations import ACTIVATIONS
     from gradatlas.study.trial import PARAMETERS
 
     axes = load_sweep(preset_files()["atlas"]).parts[0].scientific

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gradatlas.study.experiment import results
-from gradatlas.sweeps.runs import create_run
-from gradatlas.sweeps.spec import load_sweep
+from gradatlas.sweeps.running.runs import create_run
+from gradatlas.sweeps.spec.sweep import load_sweep
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {

@@ -68,10 +68,13 @@ def _computed_by_cpu(experiment):
 
 
 FAULTS = {
-    "broken trial": {"gradatlas.study.training": _broken_trial},
-    "killed for memory": {"gradatlas.study.training": _killed_for_memory},
-    "jumping clock": {"gradatlas.study.training": _jumping_clock},
-    "paper GPU": {"gradatlas.sweeps.machine": _paper_gpu, "gradatlas.study.experiment": _computed_by_cpu},
+    "broken trial": {"gradatlas.study.training.pack": _broken_trial},
+    "killed for memory": {"gradatlas.study.training.pack": _killed_for_memory},
+    "jumping clock": {"gradatlas.study.training.pack": _jumping_clock},
+    "paper GPU": {
+        "gradatlas.sweeps.planning.machine": _paper_gpu,
+        "gradatlas.study.experiment": _computed_by_cpu,
+    },
 }
 
 

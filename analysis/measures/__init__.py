@@ -1,0 +1,1 @@
+"""What the tables show: regions, boundaries, effects, importance; each with its interval."""

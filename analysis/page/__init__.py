@@ -1,0 +1,1 @@
+"""The report's page: sentences, tables, pictures and the explorer, put into templates."""

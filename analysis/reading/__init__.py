@@ -1,0 +1,1 @@
+"""From files to tables: where runs stand, their trials, cells and panels."""

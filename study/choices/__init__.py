@@ -1,0 +1,1 @@
+"""What parameters choose from: activations, init schemes, structures, optimizers, losses, tasks."""

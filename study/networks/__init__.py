@@ -1,0 +1,1 @@
+"""Stacks of networks: one contract (`model`), and the families that keep it."""

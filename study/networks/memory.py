@@ -1,0 +1,63 @@
+"""How much memory a pack takes, before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradatlas.study.choices.activations import ACTIVATIONS
+from gradatlas.study.choices.optimizers import OPTIMIZERS
+from gradatlas.study.choices.structures import block_kinds
+from gradatlas.study.networks.recurrent_cells import CELLS
+from gradatlas.study.trial import RECURRENT, Trial
+
+_STEP_TENSORS = {"rnn": 2, "lstm": 7, "gru": 7}  # that a time step keeps, of a signal's size
+_BESIDE = 48 * 2**20  # bytes of the BLAS' own buffers, measured; the same for packs of any size
+
+
+def pack_memory(trials: Sequence[Trial]) -> int:
+    """Peak bytes of a pack's tensors: of its float64 profile or its float32 training, whichever is more."""
+    first = trials[0]
+    if first.family in RECURRENT:
+        return _recurrent_memory(trials)
+    parameters = signals = 0
+    plane = first.batch_size * first.width  # elements of one trial's signal at one layer
+    deepest = max(trial.depth for trial in trials)
+    for layer in range(1, deepest + 1):
+        count = sum(trial.depth >= layer for trial in trials)
+        fan_in = first.features if layer == 1 else first.width
+        parameters += count * first.width * (fan_in + 1)
+        signals += count * plane * _tensors_kept(first, layer)
+    parameters += len(trials) * first.outputs * (first.width + 1)
+    rows = len(trials) * plane * (3 if first.skip == "none" else 4)  # the readout's and the backward pass's
+    # The profile holds its parameters and what they were drawn as, or the signals and the probe.
+    profile = 8 * (parameters + max(parameters, signals + rows + len(trials) * plane))
+    turned = len(trials) * first.width**2  # one layer's weights, transposed for the gradient at its input
+    return _BESIDE + max(profile, 4 * (_copies(trials) * parameters + signals + rows + turned))
+
+
+def _copies(trials: Sequence[Trial]) -> int:
+    """Tensors of a parameter's size: itself, its gradient, its start, the optimizer's, a gradient's copy."""
+    shaped = any(trial.clip_value is not None or trial.clip_adaptive is not None for trial in trials)
+    return 3 + OPTIMIZERS[trials[0].optimizer].slots + shaped
+
+
+def _recurrent_memory(trials: Sequence[Trial]) -> int:
+    """The same of recurrent nets; each step keeps its states, gates and what they are made of."""
+    first = trials[0]
+    cell = CELLS[first.family](ACTIVATIONS[first.activation])
+    plane = first.batch_size * first.width
+    hidden = first.width * (cell.gates * (first.features + first.width) + cell.biases)
+    parameters = len(trials) * (hidden + first.outputs * (first.width + 1))
+    kept = _STEP_TENSORS[first.family]
+    signals = len(trials) * first.depth * plane * (kept + cell.biases)
+    profile = 8 * (2 * parameters + signals)
+    training = 4 * (_copies(trials) * parameters + signals + len(trials) * first.depth * plane * cell.biases)
+    return _BESIDE + max(profile, training)
+
+
+def _tensors_kept(trial: Trial, layer: int) -> int:
+    """Signals that one layer writes and keeps for the backward pass."""
+    kinds = block_kinds(layer=layer, norm=trial.norm, norm_position=trial.norm_position, skip=trial.skip)
+    overwritten = ACTIVATIONS[trial.activation].in_place and kinds[0] != "activation"
+    kept = {"linear": 1, "norm": 2, "activation": 0 if overwritten else 1}
+    return sum(kept[kind] for kind in kinds) + (trial.skip != "none" and layer > 1)

@@ -1,0 +1,177 @@
+"""Where theory puts a network: one row of everything it says, and the window of weights that are stable."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
+from gradatlas.study.theory.correlation import fixed_correlation
+from gradatlas.study.theory.critical import Critical, critical, has_fixed_points, reached
+from gradatlas.study.theory.meanfield import Structure
+from gradatlas.study.theory.predictions import InputStatistics, gaussian_statistics, networks_at, predicted
+from gradatlas.study.trial import reject_bad_value
+
+_BRACKET = (1e-3, 1e3)  # of σ_w
+_SCAN = 241
+_DEEPEST = 10_000
+_FLAT = 1e-12  # |χ − 1| that rounding makes
+
+
+@dataclass(frozen=True)
+class Place:
+    """One network in the plane of σ_w and σ_b; raises ValueError for numbers that no network has."""
+
+    structure: Structure
+    sigma_w: float = 1.0
+    sigma_b: float = 0.0
+    width: int = 64
+    input_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        reject_bad_value("width", self.width)
+        for name, least in (("sigma_w", 1e-100), ("sigma_b", 0.0), ("input_std", 1e-100)):
+            value = getattr(self, name)
+            if not least <= value < 1e100:
+                raise ValueError(f"{name}: must be a number from {least:g} to below 1e100, but got {value!r}")
+
+    def inputs(self) -> InputStatistics:
+        """Gaussian inputs of the network's width."""
+        return gaussian_statistics(self.width, self.input_std)
+
+    def first_variance(self) -> float:
+        """Of h^1."""
+        own = self.sigma_w if self.structure.family == "mlp" else 1.0
+        return (own * self.input_std) ** 2 + self.sigma_b**2
+
+    def added_variance(self) -> float:
+        """What each layer adds to the variance: the bias's, and a recurrent net's input's."""
+        return self.sigma_b**2 if self.structure.family == "mlp" else self.first_variance()
+
+
+def theory_row(place: Place, *, depth: int | None = None, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """What theory says of a network; None where it says nothing, with the reason in `note`.
+
+    `q` (None: grows without bound), `chi`, `slope` (½ log10 χ, decades per layer), `depth_scale` (layers),
+    `critical_sigma_w` and, of plain networks, `correlation` (c*, of two inputs) hold at infinite depth;
+    `window`, `gradient_decades`, `gradient_slope` and `gradient_sd` (over seeds) at `depth`, for Gaussian
+    inputs.
+    """
+    if depth is not None:
+        reject_bad_value("depth", depth)
+        if depth > _DEEPEST:
+            raise ValueError(
+                f"depth: must be at most {_DEEPEST}, as layer by layer is predicted, but got {depth}"
+            )
+    structure = place.structure
+    row: dict[str, Any] = {
+        "activation": structure.activation, "sigma_w": place.sigma_w, "sigma_b": place.sigma_b,
+        "norm": structure.norm, "norm_position": structure.norm_position, "skip": structure.skip,
+        "batch_size": structure.batch_size, "depth": depth, "width": place.width,
+        "input_std": place.input_std, "family": structure.family,
+    }  # fmt: skip
+    asymptotic, notes = _asymptotic(place)
+    row |= asymptotic
+    row |= {"window": None, "gradient_decades": None, "gradient_slope": None, "gradient_sd": None}
+    if depth is not None and not structure.missing():
+        sigma = np.array([place.sigma_w])
+        found = _predict(place, depth, sigma)[0]
+        row |= {
+            "gradient_decades": found.gradient_decades,
+            "gradient_slope": found.slope,
+            "gradient_sd": found.sd,
+        }
+        row["window"], note = window(place, depth=depth, limits=limits)
+        notes.append(note)
+    return row | {"note": "; ".join(note for note in notes if note)}
+
+
+_NOTHING = dict.fromkeys(("q", "chi", "slope", "depth_scale", "critical_sigma_w", "correlation"))
+
+
+def _asymptotic(place: Place) -> tuple[dict[str, Any], list[str]]:
+    """What holds at infinite depth, and notes."""
+    structure = place.structure
+    if reason := structure.missing():
+        return dict(_NOTHING), [reason]
+    if not has_fixed_points(structure):
+        if structure.skip != "none":
+            return dict(_NOTHING), ["with a skip connection the variance grows from block to block"]
+        return _batch_normalised(place)
+    end = reached(
+        structure,
+        sigma_w=place.sigma_w,
+        added_variance=place.added_variance(),
+        first_variance=place.first_variance(),
+    )
+    line = critical(structure, added_variance=place.added_variance())
+    q = end.q if np.isfinite(end.q) else None
+    alike = None
+    if q and structure.norm == "none" and structure.family == "mlp":
+        alike = fixed_correlation(
+            structure.activation, q=q, chi=end.chi, sigma_w=place.sigma_w, sigma_b=place.sigma_b
+        )
+    return _rates(q, end.chi, line) | {"correlation": alike}, [line.note]
+
+
+def _batch_normalised(place: Place) -> tuple[dict[str, Any], list[str]]:
+    """Every layer's growth is the same from the second on: that of the third of many."""
+    profile_rows = [
+        _predict(place, depth, np.array([place.sigma_w]))[0].gradient_decades for depth in (40, 41)
+    ]
+    chi = float(10 ** (2 * (profile_rows[1] - profile_rows[0])))
+    note = "batch norm takes σ_w out: no σ_w is critical"
+    return _rates(None, chi, Critical(None, note)) | {"correlation": None}, [note]
+
+
+def _rates(q: float | None, chi: float, line: Critical) -> dict[str, Any]:
+    slope = 0.5 * math.log10(chi) if chi > 0 else None
+    scale = None if abs(chi - 1) < _FLAT or chi == 0 else 1 / abs(math.log(chi))
+    return {"q": q, "chi": chi, "slope": slope, "depth_scale": scale, "critical_sigma_w": line.sigma_w}
+
+
+def _predict(place: Place, depth: int, sigma_w: np.ndarray) -> list:
+    networks = networks_at(
+        sigma_w, sigma_b=place.sigma_b, depth=depth, width=place.width, inputs=place.inputs(),
+        family=place.structure.family,
+    )  # fmt: skip
+    return predicted(place.structure, networks)
+
+
+def window(place: Place, *, depth: int, limits: Limits = DEFAULT_LIMITS) -> tuple[list[float] | None, str]:
+    """([σ_w⁻, σ_w⁺] in which |G| is at most the stable limit at a depth, a note where there is none)."""
+    decades = partial(_decades, place, depth)
+    grid = np.geomspace(*_BRACKET, _SCAN)
+    inside = np.abs(decades(grid)) <= limits.stable_decades
+    edges = np.nonzero(inside[1:] != inside[:-1])[0]
+    if not inside.any():
+        return None, f"no σ_w from {_BRACKET[0]:g} to {_BRACKET[1]:g} is stable at depth {depth}"
+    if inside.all():
+        return None, f"every σ_w from {_BRACKET[0]:g} to {_BRACKET[1]:g} is stable at depth {depth}"
+    if len(edges) == 2 and not inside[0]:
+        ends = [_edge(decades, grid[edge : edge + 2], limits.stable_decades) for edge in edges]
+        return ends, ""
+    if len(edges) == 1:
+        end = _edge(decades, grid[edges[0] : edges[0] + 2], limits.stable_decades)
+        side = "below" if inside[0] else "above"
+        return None, f"stable at every σ_w {side} {end:.4g} at depth {depth}"
+    return None, f"several windows of σ_w are stable at depth {depth}"
+
+
+def _decades(place: Place, depth: int, sigma_w: np.ndarray) -> np.ndarray:
+    return np.array([row.gradient_decades for row in _predict(place, depth, sigma_w)], dtype=float)
+
+
+def _edge(decades, ends: np.ndarray, limit: float) -> float:
+    """Where |G| passes the limit between two σ_w, by finer scans."""
+    low, high = ends
+    for _ in range(5):
+        finer = np.geomspace(low, high, 21)
+        inside = np.abs(decades(finer)) <= limit
+        place = int(np.nonzero(inside[1:] != inside[:-1])[0][0])
+        low, high = finer[place], finer[place + 1]
+    return float(np.sqrt(low * high))

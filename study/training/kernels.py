@@ -1,0 +1,381 @@
+"""Training of plain stacks in machine code: one trial after another, many steps of each.
+
+A plain stack has neither norms nor skips, and an activation of two straight lines: φ(h) = h for h > 0 and
+leak · h below. All that a step of one such trial touches fits the cache of a core, where matrix products are
+up to half as fast again as on a whole pack's tensors, which lie in memory that the cores share; and no Python
+comes between two operations, which takes most of the time in packs of a few trials.
+
+Numba compiles the loops and calls SciPy's BLAS for the products. Nobody needs it: where it is missing, packs
+take the stacked operations that all others take. Parameters come as addresses, since Numba would compile anew
+for every number of layers. A trial's gradient is one flat array: weights, first layer first and readout last,
+then biases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple, no_type_check
+
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  the BLAS of the products, loaded so that its threads are found
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from threadpoolctl import ThreadpoolController
+
+_BLAS = ThreadpoolController().select(user_api="blas")
+_NARROW = 128  # below this width the BLAS is slow where the second matrix is transposed
+_CALLS = 100  # more than there are functions
+OPTIMIZERS = ("sgd", "momentum", "adam")
+
+
+class _Scratch(NamedTuple):
+    """Where a trial's signals are while it is worked on; the same memory for all trials of a thread."""
+
+    signals: np.ndarray  # (layers, batch, width): what each layer puts out
+    outputs: np.ndarray  # (batch, outputs): of the readout, then the loss' gradient
+    planes: np.ndarray  # (2, batch, width)
+    turned: np.ndarray  # (width, width)
+
+
+def train(*tables: Any, threads: int) -> None:
+    """Trains the trials that have not diverged, dealt out to threads.
+
+    A trial that diverges keeps the parameters that it had at that step. The tables are the stack, the rules,
+    the sizes, the batches and the record, as `study.training.machine_code` defines them.
+    """
+    with _BLAS.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda first: _compiled_train(*tables, first, threads), range(threads)))
+
+
+def _compiled_train(*arguments: Any) -> None:
+    # Where its cache has no room for a function Numba raises, but has compiled it: each call gets further.
+    for calls_left in range(_CALLS, 0, -1):
+        try:
+            return _train(*arguments)
+        except OSError:
+            if calls_left == 1:
+                raise
+
+
+def _compiled(function: Callable, *, sums: bool = False) -> Any:
+    """Machine code of a function, kept beside this file or, where nothing may be written, in memory.
+
+    A multiplication and an addition may become one instruction; `sums` may be made in any order.
+    """
+    lenient = {"contract", "reassoc"} if sums else {"contract"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": lenient}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:
+        return njit(**options)(function)
+
+
+_summing = partial(_compiled, sums=True)
+
+
+@intrinsic
+def _pointer(typing_context, address):
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.intp), generate
+
+
+@_compiled
+@no_type_check
+def _matrix(address, trial, rows, columns, like):
+    """A trial's matrix in the stack at an address, of the dtype of `like`."""
+    start = address + trial * rows * columns * like.itemsize
+    return carray(_pointer(start), (rows, columns), like.dtype)
+
+
+@_compiled
+@no_type_check
+def _bend(h, bias, leak):
+    """φ(h + bias), in place."""
+    for i in range(h.shape[0]):
+        for j in range(h.shape[1]):
+            value = h[i, j] + bias[0, j]
+            below = leak * value if leak != 0 else leak  # 0 · ∞ would be nan
+            h[i, j] = below if value <= 0 else value
+
+
+@_compiled
+@no_type_check
+def _bend_back(g, y, leak):
+    """The gradient at h from that at y = φ(h), in place."""
+    for i in range(g.shape[0]):
+        for j in range(g.shape[1]):
+            below = leak * g[i, j] if leak != 0 else leak
+            g[i, j] = below if y[i, j] <= 0 else g[i, j]
+
+
+@_compiled
+@no_type_check
+def _sum_rows(g, total):
+    for j in range(len(total)):
+        total[j] = 0
+    for i in range(g.shape[0]):
+        for j in range(g.shape[1]):
+            total[j] += g[i, j]
+
+
+@_compiled
+@no_type_check
+def _cross_entropy(logits, labels):
+    """The mean loss in nats; its gradient takes the place of the logits."""
+    loss, count = 0.0, logits.dtype.type(len(labels))
+    for i in range(len(labels)):
+        largest, total = logits[i, 0], logits.dtype.type(0)
+        for j in range(logits.shape[1]):
+            largest = largest if logits[i, j] <= largest else logits[i, j]
+        picked = logits[i, labels[i]] - largest
+        for j in range(logits.shape[1]):
+            logits[i, j] = np.exp(logits[i, j] - largest)
+            total += logits[i, j]
+        loss += np.log(total) - picked
+        for j in range(logits.shape[1]):
+            logits[i, j] /= total
+        logits[i, labels[i]] -= logits.dtype.type(1)  # exactly zero where the loss is
+        for j in range(logits.shape[1]):
+            logits[i, j] /= count
+    return loss / len(labels)
+
+
+@_compiled
+@no_type_check
+def _squared_error(outputs, targets):
+    """The mean over examples and outputs; its gradient takes the place of the outputs."""
+    loss, factor = 0.0, outputs.dtype.type(2 / outputs.size)
+    for i in range(outputs.shape[0]):
+        for j in range(outputs.shape[1]):
+            error = outputs[i, j] - targets[i, j]
+            loss += error * error
+            outputs[i, j] = factor * error
+    return loss / outputs.size
+
+
+@_compiled
+@no_type_check
+def _loss(outputs, targets):
+    """The mean loss; its gradient takes the place of the outputs. Labels have one axis, values two."""
+    if targets.ndim == 1:  # decided when this is compiled
+        return _cross_entropy(outputs, targets)
+    return _squared_error(outputs, targets)
+
+
+@_compiled
+@no_type_check
+def _place(sizes, depth, part, layer):
+    """Where in a trial's gradient a weight (part 0) or a bias (part 1) is: (start, rows, columns). The
+    readout is layer `depth`."""
+    first, square = sizes.features * sizes.width, sizes.width * sizes.width
+    columns = sizes.width if layer < depth else sizes.outputs
+    if part == 1:
+        weights = first + (depth - 1) * square + sizes.width * sizes.outputs
+        return weights + layer * sizes.width, 1, columns
+    if layer == 0:
+        return 0, sizes.features, columns
+    return first + (layer - 1) * square, sizes.width, columns
+
+
+@_compiled
+@no_type_check
+def _forward(stack, rules, trial, inputs, scratch):
+    """Writes what each layer puts out, and what the readout does."""
+    depth, x = stack.depths[trial], inputs
+    for layer in range(depth + 1):
+        y = scratch.signals[layer] if layer < depth else scratch.outputs
+        weight, bias = stack.parameters[:, layer if layer < depth else -1]
+        np.dot(x, _matrix(weight, trial, x.shape[1], y.shape[1], x), y)
+        leak = rules.leak if layer < depth else x.dtype.type(1)
+        _bend(y, _matrix(bias, trial, 1, y.shape[1], x), leak)
+        x = y
+
+
+@_compiled
+@no_type_check
+def _times_transposed(g, weight, turned, out):
+    """g @ weightᵀ; `turned` is a matrix to work in."""
+    if weight.shape[1] != len(turned) or len(turned) >= _NARROW:
+        np.dot(g, weight.T, out)
+        return
+    for i in range(weight.shape[0]):
+        for j in range(weight.shape[1]):
+            turned[j, i] = weight[i, j]
+    np.dot(g, turned, out)
+
+
+@_compiled
+@no_type_check
+def _backward(stack, rules, sizes, trial, inputs, scratch, gradient):
+    """Writes a trial's gradient, from the loss' gradient at the outputs."""
+    depth, address = stack.depths[trial], gradient.ctypes.data
+    g, spare, other = scratch.outputs, scratch.planes[0], scratch.planes[1]
+    for layer in range(depth, -1, -1):
+        if layer < depth:
+            _bend_back(g, scratch.signals[layer], rules.leak)
+        start, _, columns = _place(sizes, depth, 1, layer)
+        _sum_rows(g, gradient[start : start + columns])
+        start, rows, columns = _place(sizes, depth, 0, layer)
+        x = scratch.signals[layer - 1] if layer else inputs
+        np.dot(x.T, g, _matrix(address + start * inputs.itemsize, 0, rows, columns, inputs))
+        if layer:
+            weight = stack.parameters[0, layer if layer < depth else -1]
+            _times_transposed(g, _matrix(weight, trial, rows, columns, inputs), scratch.turned, spare)
+            g, spare, other = spare, other, spare
+
+
+@_summing
+@no_type_check
+def _inner_product(x, y):
+    """In float64, where products of float32 neither overflow nor underflow."""
+    total = 0.0
+    for i in range(len(x)):
+        total += np.float64(x[i]) * np.float64(y[i])
+    return total
+
+
+@_compiled
+@no_type_check
+def _clip_units(values, gradient, limit, smallest):
+    """Adaptive clipping of the columns of a matrix, in place."""
+    for j in range(gradient.shape[1]):
+        size, length = 0.0, 0.0
+        for i in range(gradient.shape[0]):
+            value, slope = np.float64(values[i, j]), np.float64(gradient[i, j])
+            size += value * value
+            length += slope * slope
+        allowed, length = limit * max(np.sqrt(size), smallest), np.sqrt(length)
+        if length > allowed:
+            factor = gradient.dtype.type(allowed / length)
+            for i in range(gradient.shape[0]):
+                gradient[i, j] *= factor
+
+
+@_compiled
+@no_type_check
+def _clip_elements(stack, rules, sizes, trial, gradient):
+    """Clips a trial's gradient by unit, then by value, in place."""
+    depth, address = stack.depths[trial], gradient.ctypes.data
+    for part in range(2):
+        for layer in range(depth + 1):
+            start, rows, columns = _place(sizes, depth, part, layer)
+            if rows == 1:  # one unit
+                rows, columns = columns, rows
+            values = _matrix(
+                stack.parameters[part, layer if layer < depth else -1], trial, rows, columns, gradient
+            )
+            slopes = _matrix(address + start * gradient.itemsize, 0, rows, columns, gradient)
+            _clip_units(values, slopes, rules.clip_adaptive[trial], rules.smallest_unit)
+    largest = gradient.dtype.type(rules.clip_value[trial])
+    for i in range(len(gradient)):
+        gradient[i] = min(max(gradient[i], -largest), largest)
+
+
+@_compiled
+@no_type_check
+def _clip(stack, rules, sizes, trial, gradient):
+    """(Norm of a trial's gradient, norm after clipping elements, cosine between both, what to multiply it by
+    to clip its norm)."""
+    before = np.sqrt(_inner_product(gradient, gradient))
+    after, cosine = before, np.nan
+    if np.isfinite(rules.clip_adaptive[trial]) or np.isfinite(rules.clip_value[trial]):
+        unclipped = gradient.copy()
+        _clip_elements(stack, rules, sizes, trial, gradient)
+        after = np.sqrt(_inner_product(gradient, gradient))
+        cosine = _inner_product(unclipped, gradient) / (before * after)
+    factor = rules.clip_norm[trial] / (after + rules.clip_eps)
+    return before, after, cosine, 1.0 if factor > 1.0 else factor
+
+
+@_compiled
+@no_type_check
+def _update_tensor(optimizer, rates, parameter, gradient, slots, clip, step):
+    """One step of the optimizer on a row of numbers; `study.choices.optimizers` has the rules."""
+    one, first, second = parameter.dtype.type(1), slots[0], slots[1]
+    if optimizer == 0:  # places in OPTIMIZERS
+        for i in range(len(parameter)):
+            parameter[i] -= rates[0] * clip * gradient[i]
+    elif optimizer == 1:
+        for i in range(len(parameter)):
+            first[i] = rates[1] * first[i] + clip * gradient[i]
+            parameter[i] -= rates[0] * first[i]
+    else:
+        new, beta2, eps = one - rates[1], rates[2], rates[3]
+        rate = rates[0] / (one - parameter.dtype.type(rates[1] ** step))
+        root = np.sqrt(one - parameter.dtype.type(beta2**step))
+        for i in range(len(parameter)):
+            g = clip * gradient[i]
+            # As torch's lerp: the share that is larger is not made by cancellation.
+            difference = g - first[i]
+            first[i] = first[i] + new * difference if new < 0.5 else g - difference * (one - new)
+            second[i] = beta2 * second[i] + (one - beta2) * g * g
+            parameter[i] -= rate * first[i] / (np.sqrt(second[i]) / root + eps)
+
+
+@_compiled
+@no_type_check
+def _update(stack, rules, sizes, trial, gradient, clip, step):
+    """One step of the optimizer on all of a trial's tensors; steps from 1."""
+    depth = stack.depths[trial]
+    for part in range(2):
+        for layer in range(depth + 1):
+            start, rows, columns = _place(sizes, depth, part, layer)
+            index, count = layer if layer < depth else -1, rows * columns
+            first = _matrix(stack.slots[0, part, index], trial, 1, count, gradient)[0]
+            second = _matrix(stack.slots[1, part, index], trial, 1, count, gradient)[0]
+            _update_tensor(
+                rules.optimizer,
+                rules.rates[trial],
+                _matrix(stack.parameters[part, index], trial, 1, count, gradient)[0],
+                gradient[start : start + count],
+                (first, second),
+                clip,
+                step,
+            )
+
+
+@_compiled
+@no_type_check
+def _step(stack, rules, sizes, trial, batches, index, record, scratch, gradient):
+    """One step of a trial; writes down what it was like, and whether the trial diverged."""
+    inputs, targets, step = batches.inputs[index], batches.targets[index], batches.steps_done + index
+    _forward(stack, rules, trial, inputs, scratch)
+    loss = _loss(scratch.outputs, targets)
+    _backward(stack, rules, sizes, trial, inputs, scratch, gradient)
+    before, after, cosine, factor = _clip(stack, rules, sizes, trial, gradient)
+    if step == 0:
+        record.first_loss[trial] = loss
+    record.losses[index, trial] = loss
+    record.norms_before[index, trial] = before
+    record.norms_after[index, trial] = after * factor
+    record.cosines[index, trial] = cosine
+    if loss <= rules.diverged_factor * record.first_loss[trial] and np.isfinite(after * factor):
+        _update(stack, rules, sizes, trial, gradient, gradient.dtype.type(factor), step + 1)
+    else:
+        record.diverged_step[trial] = step
+
+
+@_compiled
+@no_type_check
+def _train(stack, rules, sizes, batches, record, first, stride):
+    """All steps of every `stride`-th trial from `first` on."""
+    steps, batch, _ = batches.inputs.shape
+    dtype, deepest = batches.inputs.dtype, stack.depths[first]
+    scratch = _Scratch(
+        np.empty((deepest, batch, sizes.width), dtype),
+        np.empty((batch, sizes.outputs), dtype),
+        np.empty((2, batch, sizes.width), dtype),
+        np.empty((sizes.width, sizes.width), dtype),
+    )
+    for trial in range(first, len(stack.depths), stride):
+        start, _, columns = _place(sizes, stack.depths[trial], 1, stack.depths[trial])
+        gradient = np.empty(start + columns, dtype)
+        for index in range(steps):
+            if record.diverged_step[trial] >= 0:
+                break
+            _step(stack, rules, sizes, trial, batches, index, record, scratch, gradient)

@@ -1,0 +1,40 @@
+"""What the commands share: the terminal, and arguments that several of them take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gradatlas.sweeps.errors import UserError
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def _place(text: str) -> Any:
+    """A folder or URL given on the command line."""
+    from gradatlas.sweeps.store.storage import place_of
+
+    try:
+        return place_of(text)
+    except UserError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+RunArgument = Annotated[
+    Any, typer.Argument(metavar="RUN", parser=_place, help="A run's folder or URL.", show_default=False)
+]
+RunsOption = Annotated[
+    Any, typer.Option(metavar="DIR", parser=_place, help="Folder or URL of the runs.", show_default=False)
+]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="auto|HOST:PORT", help="Run on an existing Ray cluster that this machine is in."),
+]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Take a run at a URL from a process that is dead or cut off.")
+]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Leave the report out.")]
+JsonOutput = Annotated[bool, typer.Option("--json-lines", help="Write an event a line, as JSON.")]

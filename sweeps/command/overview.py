@@ -1,0 +1,108 @@
+"""The commands that read run folders, or nothing: status, list, export, presets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradatlas.sweeps.command.options import ERR, OUT, RunArgument, RunsOption
+
+if TYPE_CHECKING:
+    from gradatlas.sweeps.running.runs import State
+
+
+def status(
+    run: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+) -> None:
+    """Say how far a run is, from its folder alone, also while it goes on."""
+    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.store.ledger import Ledger
+
+    now = life.state(Ledger.opened(run))
+    if as_json:
+        print(json.dumps({"run": str(run), "complete": now.is_complete} | vars(now), ensure_ascii=False))
+    else:
+        OUT.print("\n".join(_status_lines(run, now)), markup=False)
+
+
+def _status_lines(run: Path, now: State) -> list[str]:
+    done = "complete" if now.is_complete else "not complete"
+    lines = [
+        f"{run}: {done}, {now.finished} of {now.planned} trials, {now.finished_packs} of {now.packs} packs"
+    ]
+    if now.proposed < now.planned:
+        lines.append(f"proposed so far: {now.proposed} of {now.planned} trials")
+    if now.outcomes:
+        lines.append("training: " + ", ".join(f"{count} {label}" for label, count in now.outcomes.items()))
+    lines += [f"cannot be read: {path}" for path in now.damaged]
+    if not now.is_complete:
+        lines.append(f"go on with: gradatlas resume {run}")
+    return lines
+
+
+def export(
+    run: RunArgument,
+    storage: Annotated[
+        str,
+        typer.Option(
+            "--optuna-storage",
+            metavar="URL",
+            help="journal://FILE or a file's name (Optuna's journal), sqlite:///FILE.db or another database.",
+        ),
+    ],
+) -> None:
+    """Write a run's finished trials into an Optuna storage, for Optuna Dashboard."""
+    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.running.optuna_export import export as write
+    from gradatlas.sweeps.store.ledger import Ledger
+
+    ledger = Ledger.opened(run)
+    sweep = life.sweep_of(ledger)
+    written = 0
+    with ERR.status("export …") as status:
+
+        def show(count: int) -> None:
+            nonlocal written
+            written += count
+            status.update(f"export: {written} trials")
+
+        studies = write(ledger, sweep, storage, show)
+    for name, count in studies.items():
+        OUT.print(f"study {name}: {count} trials, in {storage}", markup=False)
+
+
+def list_runs(
+    runs: RunsOption = "runs",
+) -> None:
+    """List the runs of a folder."""
+    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.store.ledger import Ledger
+
+    folders = sorted(path.parent for path in runs.glob("*/sweep.toml"))
+    if not folders:
+        OUT.print(f"no runs in {runs}; start one with: gradatlas run quickstart", markup=False)
+    for folder in folders:
+        now = life.state(Ledger(folder))
+        mark = "complete" if now.is_complete else "not complete"
+        OUT.print(f"{folder}  {now.finished}/{now.planned} trials  {mark}", markup=False)
+
+
+def presets() -> None:
+    """List the sweeps that come with gradatlas, and how long they take on this machine."""
+    from gradatlas.sweeps.planning.forecast import duration, expected_seconds, slowness
+    from gradatlas.sweeps.planning.machine import this_node
+    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.spec.sweep import load_sweep
+
+    with ERR.status("presets …"):
+        pace = slowness()
+        for name, path in life.preset_files().items():
+            sweep = load_sweep(path)
+            seconds = expected_seconds(sweep, [this_node(life.usable_cpus(sweep, None))], pace)
+            OUT.print(
+                f"{name}: {sweep.question} ({sweep.trials} trials, about {duration(seconds)})", markup=False
+            )

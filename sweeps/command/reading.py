@@ -1,0 +1,170 @@
+"""The commands that read a run by way of the analysis, and its pictures: the only file here that knows it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gradatlas.sweeps.command.execution import print_event
+from gradatlas.sweeps.command.options import ERR, OUT, RunArgument
+from gradatlas.sweeps.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gradatlas.sweeps.store.storage import Place
+
+
+def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Place:
+    """Where the report was written: made from a local copy, and put back, where the run is at a URL."""
+    from html import escape
+    from shlex import quote
+
+    from gradatlas.analysis.reading.tables import NoResultsError
+    from gradatlas.analysis.report import write_report as write
+    from gradatlas.sweeps.store.storage import local_copy, upload
+
+    with local_copy(folder, "plans", "results") as local:
+        if local == folder:
+            return write(local, out, say)
+        try:
+            written = write(local, out, say)
+        except NoResultsError as error:
+            raise NoResultsError(str(error).replace(str(local), str(folder))) from None
+        page = written.read_text(encoding="utf-8").replace(str(local), escape(quote(str(folder))))
+        written.write_text(page, encoding="utf-8")
+        if out is not None:
+            return out
+        upload(local / "report", folder / "report")
+    return folder / "report" / "report.html"
+
+
+def write_report(folder: Place, out: Path | None = None, *, json_lines: bool = False) -> None:
+    """Writes the report of a run's folder and says where it is."""
+    import logging
+
+    from gradatlas.analysis.reading.tables import NoResultsError
+
+    # The analysis names files that it cannot read as warnings of its logger.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logger = logging.getLogger("gradatlas.analysis")
+    logger.addHandler(handler)
+    try:
+        with ERR.status("report …") as status:
+            written = _reported(folder, out, lambda doing: status.update(f"report: {doing}"))
+    except NoResultsError as error:
+        raise UserError(str(error)) from None
+    except ValueError as error:
+        raise UserError(f"{folder}: {error}") from None
+    except OSError as error:
+        place = out or error.filename or folder
+        raise UserError(f"{place}: the report cannot be written: {error.strerror}") from None
+    finally:
+        logger.removeHandler(handler)
+    if json_lines:
+        print_event("report", file=str(written))
+    else:
+        OUT.print(f"report: {written}", markup=False)
+
+
+def report(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the HTML goes.")] = None,
+) -> None:
+    """Write the report of a run, finished or not."""
+    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.store.ledger import Ledger
+
+    ledger = Ledger.opened(run)
+    if out is not None and (out.is_dir() or not out.name):
+        raise UserError(f"--out {out}: must be a file's name, but is a folder")
+    try:
+        life.sweep_of(ledger)
+    except UserError as error:
+        ERR.print(f"warning: {run}/{error}; the report takes the default limits")
+    write_report(ledger.folder, out)
+
+
+@contextmanager
+def _no_results(run: Place) -> Iterator[None]:
+    """Turns what the analysis cannot read into the user's message."""
+    from gradatlas.analysis.reading.tables import NoResultsError
+
+    try:
+        yield
+    except NoResultsError as error:
+        raise UserError(str(error)) from None
+    except ValueError as error:
+        raise UserError(f"{run}: {error}") from None
+
+
+def claims(
+    run: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """Answer the study's questions from a run: verdict, effect, interval, trials."""
+    from gradatlas.analysis.claims import claims as claims_of
+    from gradatlas.analysis.reading import tables
+    from gradatlas.sweeps.command import printing as analyse
+
+    with _no_results(run):
+        limits = tables.sweep_limits(tables.read_sweep(_name_of(run)))
+        found = claims_of(tables.labelled(tables.scan_results(_name_of(run))[0], limits), limits)
+    if as_json:
+        print(analyse.claims_json(found))
+    else:
+        analyse.print_claims(found, OUT)
+
+
+def tables(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that the tables go to.")],
+) -> None:
+    """Write a run's tables as Parquet and CSV: trials, layers, cells, regions, boundaries, claims, …"""
+    from gradatlas.analysis.table_files import write_tables
+    from gradatlas.sweeps.command import printing as analyse
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: must be a folder, but is a file")
+    with _no_results(run), ERR.status("tables …") as status:
+        files = write_tables(_name_of(run), out, lambda doing: status.update(f"tables: {doing}"))
+    analyse.print_files(files, _rows, OUT)
+
+
+def _rows(file: Path) -> int:
+    import polars as pl
+
+    return pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
+
+
+def compare(first: RunArgument, second: RunArgument) -> None:
+    """Put two runs side by side: shares, critical lines, answers."""
+    from gradatlas.analysis.comparing import compare as compared
+    from gradatlas.sweeps.command import printing as analyse
+
+    with _no_results(first):
+        found = compared(_name_of(first), _name_of(second))
+    analyse.print_comparison(found, OUT)
+
+
+def _name_of(run: Place) -> Path | str:
+    """A run as the analysis names it: a folder, or a URL."""
+    return run if isinstance(run, Path) else str(run)
+
+
+def draw_phase_diagram(place: Any, file: Path, run: Path | None) -> None:
+    """The plane of a phase diagram as a picture, with a run's networks on it."""
+    from gradatlas.analysis.figures.phase_diagram import write_phase_diagram
+
+    write_phase_diagram(place, file, run)
+
+
+def draw_profile(rows: list[dict], file: Path) -> None:
+    """The rows of `gradatlas profile` as a picture."""
+    from gradatlas.analysis.figures.network_profile import write_profile
+
+    write_profile(rows, file)

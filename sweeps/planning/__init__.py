@@ -1,0 +1,1 @@
+"""From a sweep to packs: costs, memory, machines, cutting, forecasts."""

@@ -1,0 +1,1 @@
+"""The life of a run: begun, planned on, told, exported."""

@@ -1,0 +1,258 @@
+"""The life of a run: a sweep file becomes a run folder, its packs run, what is there is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.planning.machine import Node, gpu_count, this_node
+from gradatlas.sweeps.planning.packing import (
+    Planned,
+    Progress,
+    capacity,
+    capacity_beside_gpus,
+    packs,
+    planned_trials,
+)
+from gradatlas.sweeps.running.learning import Learner
+from gradatlas.sweeps.sampling.learned import is_learning
+from gradatlas.sweeps.spec.sweep import Sweep, dump_sweep, extended_sweep, load_sweep, parse_sweep
+from gradatlas.sweeps.spec.task_files import npz_bytes, stored_names
+from gradatlas.sweeps.store.environment import environment
+from gradatlas.sweeps.store.ledger import Ledger
+from gradatlas.sweeps.store.parquet import schema
+from gradatlas.sweeps.store.storage import Place, Remote, place_of, remove_tree
+
+_BEGINNINGS = {"environment.json", "data", "plans", "results"}  # of a run folder without its sweep.toml
+
+
+def preset_files() -> dict[str, Path]:
+    """The sweep files that come with the package, by name."""
+    folder = Path(str(files("gradatlas.sweeps") / "presets"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def spec_file(spec: str) -> Path:
+    """The file of a preset's name or a path."""
+    presets = preset_files()
+    if spec in presets:
+        return presets[spec]
+    if not spec.endswith(".toml") and not Path(spec).exists():
+        raise UserError(f"{spec}: is neither a preset ({', '.join(presets)}) nor a TOML file")
+    return Path(spec)
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_cpus(sweep: Sweep, asked: int | None) -> int:
+    """CPUs for the local Ray; raises UserError where a pack fits on no worker and Ray would wait for ever."""
+    cpus = asked or sweep.schedule.cpus or available_cpus()
+    gpus = gpu_count()
+    if sweep.schedule.cpus_per_pack > cpus:
+        raise UserError(
+            f"schedule.cpus_per_pack: must be <= the {cpus} CPUs of the run, but got "
+            f"{sweep.schedule.cpus_per_pack}"
+        )
+    if sweep.schedule.gpus_per_pack > gpus:
+        raise UserError(
+            f"schedule.gpus_per_pack: must be <= the {gpus} GPUs that torch finds here, but got "
+            f"{sweep.schedule.gpus_per_pack:g}"
+        )
+    return cpus
+
+
+def run_folder(sweep: Sweep, spec: Path, *, runs: str | Place | None, name: str | None) -> Place:
+    """Where a new run goes: RUNS/NAME, by default named after the spec and the time."""
+    if name is None:
+        name = f"{spec.stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    if not re.fullmatch(r"[\w][\w.+-]*", name):
+        raise UserError(
+            f"--name: must be letters, digits, '.', '_', '+' or '-' without a path, but got {name!r}; "
+            "--runs names the folder"
+        )
+    return place_of(sweep.storage.runs if runs is None else runs).expanduser() / name
+
+
+def is_begun(folder: Place) -> bool:
+    """Whether a run is there to go on with; what a start that was killed before it was a run left goes."""
+    if (folder / "sweep.toml").is_file():
+        return True
+    if isinstance(folder, Remote):
+        names = {file.key.removeprefix(f"{folder.key}/").split("/")[0] for file in folder.files(below=True)}
+    else:
+        names = {path.name for path in folder.glob("*")}
+    if names <= _BEGINNINGS:
+        remove_tree(folder)
+    return False
+
+
+def create_run(
+    folder: Place, sweep: Sweep, spec: str, cpus: int, nodes: Sequence[Node] | None = None
+) -> Ledger:
+    """The folder of a new run, its plan written; nothing is left behind where that fails.
+
+    `nodes`: the machines that packs are cut for, by default this one.
+    """
+    machines = nodes or [this_node(cpus)]
+    learns = is_learning(sweep.search.sampler)
+    planned = [] if learns else _packed(sweep, planned_trials(sweep), machines)
+    stored = stored_names(sweep.document)
+    copies = {name: npz_bytes(Path(original)) for original, name in stored.items()}
+    toml = dump_sweep(sweep, folder.name, stored)
+    ledger = Ledger.created(folder, environment(folder.name, spec, cpus))
+    try:
+        for name, content in copies.items():
+            ledger.write_data(name, content)
+        if learns:
+            Learner(ledger, sweep, capacity(sweep.schedule, machines)[0]).next_packs()
+        else:
+            ledger.write_plan(planned, stored)
+        ledger.write_sweep(toml)
+    except BaseException as error:
+        remove_tree(folder)
+        if isinstance(error, OSError):
+            raise UserError(f"{folder}: plan and data cannot be written: {error.strerror}") from None
+        raise
+    return ledger
+
+
+def remove_unbegun(ledger: Ledger) -> None:
+    """Removes the folder of a run that was refused before any pack had a result."""
+    if not ledger.finished_packs():
+        remove_tree(ledger.folder)
+
+
+def _packed(sweep: Sweep, planned: list[Planned], nodes: Sequence[Node]) -> list[list[Planned]]:
+    """Trials in packs that fit these machines."""
+    schedule = sweep.schedule
+    beside = capacity_beside_gpus(schedule, nodes)
+    return packs(planned, schedule, *capacity(schedule, nodes), beside=beside)
+
+
+def complete_plan(ledger: Ledger, sweep: Sweep, nodes: Sequence[Node]) -> None:
+    """Plans the points that `sweep.toml` has beyond the plan; a learning sampler does so while it runs.
+
+    The caller holds the run. What is planned stays as it is; new points get the numbers that follow, in packs
+    cut for these machines.
+    """
+    if is_learning(sweep.search.sampler):
+        return
+    plan = ledger.plan()
+    points = dict(plan.group_by("part").agg(pl.col("point").n_unique()).collect().iter_rows())
+    row = plan.select(pl.col("trial", "point").max() + 1, packs=pl.col("pack").n_unique()).collect()
+    more = planned_trials(sweep, Progress(points, row["trial"][0], row["point"][0]))
+    if more:
+        plans = len(list(ledger.plans.glob("*.parquet")))
+        ledger.write_plan(
+            _packed(sweep, more, nodes),
+            stored_names(sweep.document),
+            plan=plans,
+            first_pack=row["packs"][0],
+        )
+
+
+def extend_run(ledger: Ledger, points: int) -> Sweep:
+    """Lets a run's `sweep.toml` ask for more points in every part; raises UserError where it cannot have any.
+
+    The caller holds the run. `complete_plan` plans them, now or after a kill.
+    """
+    sweep = sweep_of(ledger)
+    if sweep.search.sampler == "grid":
+        raise UserError(
+            f"{ledger.folder}: a grid has no further points; run it with more levels under a new --name"
+        )
+    text = extended_sweep(ledger.sweep_file.read_text(encoding="utf-8"), sweep, points)
+    parse_sweep(
+        tomllib.loads(text), "sweep.toml", folder=ledger.here("", "data")
+    )  # more than a sampler takes?
+    ledger.write_sweep(text)
+    return sweep_of(ledger)
+
+
+def sweep_of(ledger: Ledger) -> Sweep:
+    """The sweep that a run was made from."""
+    folder = ledger.here("", "data")
+    return load_sweep(folder / "sweep.toml")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run folder holds."""
+
+    planned: int  # trials in the end; a learning sampler has not proposed all of them from the start
+    proposed: int  # trials in the plan so far
+    finished: int
+    packs: int
+    finished_packs: int
+    outcomes: dict[str, int]
+    damaged: tuple[str, ...]  # result files that cannot be read
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned trial has its row."""
+        return self.finished == self.planned
+
+
+def state(ledger: Ledger) -> State:
+    """Counts from the ledger alone, also while the run is going on."""
+    sizes, finished = ledger.pack_sizes(), ledger.finished_packs()
+    here = [ledger.results.resolve() / f"{pack}.parquet" for pack in sorted(finished & set(sizes))]
+    present = {path.stem for path in ledger.results.glob("*.parquet")}
+    return State(
+        planned=max(_trials_asked_for(ledger), sum(sizes.values())),
+        proposed=sum(sizes.values()),
+        finished=sum(size for pack, size in sizes.items() if pack in finished),
+        packs=len(sizes),
+        finished_packs=len(finished & set(sizes)),
+        outcomes=_outcomes(here),
+        damaged=tuple(sorted(f"results/{pack}.parquet" for pack in present - finished)),
+    )
+
+
+def _trials_asked_for(ledger: Ledger) -> int:
+    """Trials that `sweep.toml` asks for; 0 where it cannot be read, so that the plan counts alone."""
+    try:
+        return sweep_of(ledger).trials
+    except UserError:
+        return 0
+
+
+def cost_ahead(ledger: Ledger, now: State) -> float:
+    """Predicted cost of what has no result yet; trials not yet proposed count as the mean of the others."""
+    return ledger.pending_cost() + (now.planned - now.proposed) * ledger.mean_cost()
+
+
+def _outcomes(paths: list) -> dict[str, int]:
+    if not paths:
+        return {}
+    if isinstance(paths[0], Remote):
+        with ThreadPoolExecutor(16) as threads:
+            columns = threads.map(_outcome_column, paths)
+            found = Counter(name for names in columns for name in names if name is not None)
+        return dict(sorted(found.items()))
+    files = pl.scan_parquet(
+        paths, schema=schema(), missing_columns="insert", extra_columns="ignore", glob=False
+    )
+    counts = files.group_by("outcome").len().sort("outcome").collect()
+    return {outcome: count for outcome, count in counts.iter_rows() if outcome is not None}
+
+
+def _outcome_column(result: Remote) -> list[str | None]:
+    """One column of a store's object, without the others."""
+    with result.opened() as file:
+        return pq.read_table(file, columns=["outcome"])["outcome"].to_pylist()

@@ -1,0 +1,1 @@
+"""Which points are tried: domains, samplers that do not learn and samplers that do, objectives."""

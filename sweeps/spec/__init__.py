@@ -1,0 +1,1 @@
+"""Sweep files: their tables, parts and rules, and the user's own files that they name."""

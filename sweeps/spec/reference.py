@@ -1,0 +1,50 @@
+"""The sweep file's reference as Markdown, from the declarations: `python -m gradatlas.sweeps.reference`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gradatlas.study.trial import DEFAULTS, PARAMETERS, Parameter
+from gradatlas.sweeps.spec.sweep import TABLES
+
+
+def reference() -> str:
+    """Every key of the tables and every parameter, with default and meaning."""
+    keys = [
+        (f"`[{table}] {key}`", _shown(info.default), info.description or "")
+        for table, model in TABLES.items()
+        for key, info in model.model_fields.items()
+    ]
+    parameters = [
+        (f"`{name}`", _shown(DEFAULTS[name]), _with_choices(parameter))
+        for name, parameter in PARAMETERS.items()
+    ]
+    return "\n\n".join(
+        (
+            _table(("key", "default", "meaning"), keys),
+            _table(("parameter", "default", "meaning"), parameters),
+        )
+    )
+
+
+def _with_choices(parameter: Parameter) -> str:
+    names = ", ".join(parameter.names())
+    return f"{parameter.meaning}: {names}" if len(parameter.names()) > 1 else parameter.meaning
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "–"
+    if isinstance(default, dict):
+        return "`{}`"
+    return f'`"{default}"`' if isinstance(default, str) else f"`{default:g}`"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(reference())

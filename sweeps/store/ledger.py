@@ -1,0 +1,352 @@
+"""The ledger: what a run leaves on disk, and the only truth about it.
+
+A plan is written before a pack starts; a result file appears under its pack's name, whole or not at all.
+Whatever was killed when, the packs still to do are those of the plan without a readable result file. What is
+known of a pack before its result stands in `states/PACK`, and goes when the result is there.
+
+The folder is a local one or an object store's (`sweeps.store.storage`). A store's object is whole if it is
+there; what is read again and again, plans and tasks' files, is copied to the machine once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradatlas.study.choices.own_data import is_file_name
+from gradatlas.study.trial import Trial
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.planning.costs import cost
+from gradatlas.sweeps.planning.packing import Planned, pack_name, trial_of_row
+from gradatlas.sweeps.store.journal import Journal, Piece, journal_bytes, read_journal
+from gradatlas.sweeps.store.lease import Lease
+from gradatlas.sweeps.store.parquet import is_whole, schema, write_table
+from gradatlas.sweeps.store.storage import (
+    Place,
+    Remote,
+    download,
+    remove_empty,
+    remove_tree,
+    scratch_of,
+    upload,
+    write_whole,
+)
+
+_PLAN_ROLES = ("identity", "parameter")
+
+
+class Ledger:
+    """A run folder: `sweep.toml`, `environment.json`, `data/`, `plans/`, `states/`, `results/`, `report/`.
+
+    Where a task is a user's file, the tables name it relative to the folder ("data/wine.npz"), trials by
+    its path.
+    """
+
+    def __init__(self, folder: Place) -> None:
+        self.folder: Any = folder
+        self.sweep_file = folder / "sweep.toml"
+        self.environment_file = folder / "environment.json"
+        self.plans, self.results, self.states = folder / "plans", folder / "results", folder / "states"
+        self._driver_file = self.states / "driver"
+        self._lease: Lease | None = None
+        self._data: Path | None = None  # where the tasks' files are on this machine
+        self._seen: dict[Path, tuple[int, int]] = {}  # whole results: bytes and time of writing
+
+    @classmethod
+    def opened(cls, folder: Place) -> Ledger:
+        """The ledger of an existing run; raises UserError where there is none."""
+        if not (folder / "sweep.toml").is_file():
+            raise UserError(
+                f"{folder}: is no run folder (it has no sweep.toml); `gradatlas list` shows the runs"
+            )
+        return cls(folder)
+
+    @classmethod
+    def created(cls, folder: Place, environment_json: str) -> Ledger:
+        """A new folder, a run once `write_sweep` ends it; raises UserError where it cannot be made."""
+        ledger = cls(folder)
+        try:
+            if isinstance(folder, Remote) and folder.exists():
+                raise FileExistsError
+            folder.mkdir(parents=True)
+            ledger.plans.mkdir()
+            ledger.results.mkdir()
+            write_whole(ledger.environment_file, environment_json.encode(), lasting=False)
+        except FileExistsError:
+            way_on = (
+                f"or go on with `gradatlas resume {folder}`"
+                if ledger.sweep_file.exists()
+                else "or remove the folder, in which no run was started"
+            )
+            raise UserError(
+                f"{folder}: the run's name must be new, but this folder exists; take another --name, {way_on}"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{folder}: the run folder cannot be written: {error.strerror}") from None
+        return ledger
+
+    @contextmanager
+    def locked(self, *, take_over: bool = False) -> Iterator[None]:
+        """Holds the run for this process; raises UserError where another one does.
+
+        On a disk the operating system lets go when the process ends, however; in a store that is a lease.
+        """
+        if isinstance(self.folder, Remote):
+            self._lease = Lease(self.folder)
+            with self._lease.held(take_over=take_over):
+                yield
+            return
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                hint = "; --take-over is for URLs, here the lock ends with that process" if take_over else ""
+                raise UserError(
+                    f"{self.folder}: another process is running it; wait for it or stop it{hint}"
+                ) from None
+            self.results.mkdir(exist_ok=True)
+            yield
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lease": None}  # Tune pickles what a run is told; a lease stays where it is
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process took the run from this one, which must write no more."""
+        return self._lease is not None and self._lease.is_lost
+
+    def write_driver(self, driver: str) -> None:
+        """Tells workers whose they are; those of a driver that died see another's name."""
+        self.states.mkdir(exist_ok=True)
+        write_whole(self._driver_file, driver.encode(), lasting=False)
+
+    def remove_driver(self) -> None:
+        """Tells workers to stop; for that there is room on a full disk too."""
+        if self.is_lost:
+            return
+        self._driver_file.unlink(missing_ok=True)
+
+    def driver(self) -> str | None:
+        """Whose workers may go on; None if nobody's."""
+        try:
+            return self._driver_file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def clear_states(self) -> None:
+        """Removes what killed processes left: states of packs with a result, drafts, a dead driver's name.
+
+        Only for the process that holds the run.
+        """
+        if self.is_lost:
+            return
+        self.remove_driver()
+        left = {file.parent.name for file in self.states.glob("*/*")}
+        left |= {file.parent.parent.name for file in self.states.glob("*/*/*")}
+        for pack in self.finished_packs():
+            if pack in left or isinstance(self.folder, Path):  # there a folder may be empty
+                remove_tree(self.states / pack)
+        for folder in (self.results, self.states, self.plans):
+            for draft in folder.glob(".*.draft"):
+                draft.unlink(missing_ok=True)
+        remove_empty(self.states)  # where no pack is still to do
+
+    def journal(self, pack: str, trials: int) -> Journal:
+        """What earlier workers of a pack left to say."""
+        return read_journal(self.states / pack / "journal.json", trials)
+
+    def write_journal(self, pack: str, journal: Journal) -> None:
+        """Writes it for the next worker."""
+        (self.states / pack).mkdir(parents=True, exist_ok=True)
+        write_whole(self.states / pack / "journal.json", journal_bytes(journal), lasting=False)
+
+    def piece_folder(self, pack: str, piece: Piece) -> Any:
+        """Where the state of a pack's piece is kept while it is worked on."""
+        return self.states / pack / f"{piece[0]}-{piece[1]}"
+
+    def save_piece(self, pack: str, piece: Piece, save: Callable[[Path], None]) -> None:
+        """Keeps what `save` writes into a local folder."""
+        folder = self.piece_folder(pack, piece)
+        if isinstance(folder, Path):
+            folder.mkdir(parents=True, exist_ok=True)
+            save(folder)
+            return
+        with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:
+            save(Path(scratch))
+            upload(Path(scratch), folder)
+
+    def load_piece(self, pack: str, piece: Piece, load: Callable[[Path], None]) -> None:
+        """Gives `load` a local folder with what `save_piece` kept."""
+        folder = self.piece_folder(pack, piece)
+        if isinstance(folder, Path):
+            load(folder)
+            return
+        with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:
+            download(folder, Path(scratch))
+            load(Path(scratch))
+
+    def drop_piece(self, pack: str, piece: Piece) -> None:
+        """Removes what `save_piece` kept."""
+        remove_tree(self.piece_folder(pack, piece))
+
+    def _piece_file(self, pack: str, piece: Piece) -> Any:
+        return self.states / pack / f"{piece[0]}-{piece[1]}.parquet"
+
+    def has_piece(self, pack: str, piece: Piece) -> bool:
+        """Whether the rows of a piece are written."""
+        return is_whole(self._piece_file(pack, piece), "trial", "outcome")
+
+    def write_piece(self, pack: str, piece: Piece, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes the rows of a piece, until the pack is whole."""
+        write_table(self._piece_file(pack, piece), pl.DataFrame(rows, schema(), orient="row"))
+
+    def piece_rows(self, pack: str, piece: Piece) -> list[dict[str, Any]]:
+        """The rows that `write_piece` wrote; without the identity, which comes from the plan."""
+        return pl.read_parquet(BytesIO(self._piece_file(pack, piece).read_bytes())).to_dicts()
+
+    def write_sweep(self, sweep_toml: str) -> None:
+        """Makes the folder a run: written last, so that a killed start leaves no run without a plan."""
+        write_whole(self.sweep_file, sweep_toml.encode())
+
+    def write_data(self, name: str, content: bytes) -> None:
+        """Writes a task's file, named relative to the folder."""
+        (self.folder / name).parent.mkdir(exist_ok=True)
+        write_whole(self.folder / name, content)
+
+    def write_plan(
+        self,
+        packs: Sequence[Sequence[Planned]],
+        stored: Mapping[str, str] | None = None,
+        *,
+        plan: int = 0,
+        first_pack: int = 0,
+        note: str = "",
+    ) -> list[str]:
+        """Writes down every trial of these packs as a plan of this number; the packs' names.
+
+        `stored` gives the names of tasks' files in the folder; `note` is for whoever reads `plan_notes`.
+        """
+        names = [pack_name(first_pack + number) for number in range(len(packs))]
+        rows = [entry.row(name) for name, pack in zip(names, packs, strict=True) for entry in pack]
+        for row in rows:
+            row["task"] = (stored or {}).get(row["task"], row["task"])
+        frame = pl.DataFrame(rows, schema(*_PLAN_ROLES), orient="row")
+        write_table(self.plans / f"plan-{plan:06d}.parquet", frame, {"gradatlas.note": note})
+        return names
+
+    def plan_notes(self) -> list[tuple[str, pl.DataFrame]]:
+        """Of each plan in the order of writing: its note, and its rows in the order of their trials."""
+        found = []
+        files: list[Path] = sorted((self.here("plans") / "plans").glob("*.parquet"))
+        for file in files:
+            content = pa.BufferReader(file.read_bytes())
+            noted = (pq.read_metadata(content).metadata or {}).get(b"gradatlas.note", b"").decode()
+            found.append((noted, pl.read_parquet(file.read_bytes()).sort("trial")))
+        return found
+
+    def result_rows(self, pack: str, columns: Sequence[str]) -> list[dict[str, Any]] | None:
+        """Some columns of a pack's rows; None where there is no whole result."""
+        try:
+            content = (self.results / f"{pack}.parquet").read_bytes()
+            return pq.read_table(pa.BufferReader(content), columns=list(columns)).to_pylist()
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return None
+
+    def here(self, *names: str) -> Path:
+        """The folder on this machine, `names` (of folders) in it: itself, or copies of a store's objects."""
+        if isinstance(self.folder, Path):
+            return self.folder
+        copy = scratch_of(self.folder)
+        for name in names:
+            download(self.folder / name, copy / name)
+        return copy
+
+    def plan(self) -> pl.LazyFrame:
+        """Identity and parameters of every planned trial."""
+        files = sorted((self.here("plans") / "plans").resolve().glob("*.parquet"))
+        damaged = [path for path in files if not is_whole(path)]
+        if damaged or not files:
+            what = f"plans/{damaged[0].name} cannot be read" if damaged else "plans/ holds no plan"
+            raise UserError(
+                f"{self.folder}: {what}; put it back from a copy, or run sweep.toml again under a new --name"
+            )
+        # Resolved and without globbing: Polars gives "~" and "*" in a path a meaning of its own.
+        return pl.scan_parquet(files, schema=schema(*_PLAN_ROLES), glob=False)
+
+    def pack_rows(self, pack: str) -> list[dict[str, Any]]:
+        """The plan's rows of one pack, in the pack's order."""
+        return self.plan().filter(pl.col("pack") == pack).collect(engine="in-memory").to_dicts()
+
+    def pack_trials(self, pack: str) -> list[Trial]:
+        """The trials of one pack."""
+        return [self._trial(row) for row in self.pack_rows(pack)]
+
+    def _trial(self, row: dict[str, Any]) -> Trial:
+        """The trial of a plan's row, its task's file found in the folder."""
+        task = row["task"]
+        if is_file_name(task):
+            local = self.here("data") if self._data is None else self._data
+            self._data = local
+            task = str(local / task)
+        return trial_of_row(row | {"task": task})
+
+    def pending_costs(self) -> dict[str, float]:
+        """Predicted cost of each pack without a result, as `sweeps.planning.costs.cost` counts."""
+        costs = dict.fromkeys(self.pending_packs(), 0.0)
+        pending = pl.col("pack").is_in(list(costs))
+        for row in self.plan().filter(pending).collect().iter_rows(named=True):
+            costs[row["pack"]] += cost(self._trial(row))
+        return costs
+
+    def pending_cost(self) -> float:
+        """The sum of them."""
+        return sum(self.pending_costs().values())
+
+    def mean_cost(self) -> float:
+        """Predicted cost of a trial: the mean over the first thousand of the plan."""
+        rows = self.plan().head(1000).collect(engine="in-memory").to_dicts()
+        return sum(cost(self._trial(row)) for row in rows) / len(rows)
+
+    def pack_sizes(self) -> dict[str, int]:
+        """Trials of each planned pack, in the order in which they run."""
+        sizes = self.plan().group_by("pack").len().sort("pack").collect()
+        return dict(sizes.iter_rows())
+
+    def write_result(self, pack: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes a pack's results and removes its states; identity and task's name come from the plan."""
+        identity = (*schema("identity"), "task")
+        planned = [{name: row[name] for name in identity} for row in self.pack_rows(pack)]
+        whole = [{**row, **who} for row, who in zip(rows, planned, strict=True)]
+        write_table(self.results / f"{pack}.parquet", pl.DataFrame(whole, schema(), orient="row"))
+        remove_tree(self.states / pack)
+
+    def finished_packs(self) -> set[str]:
+        """Packs that have a whole result file; a truncated one does not count."""
+        return {path.stem for path in self.results.glob("*.parquet") if self._is_result(path)}
+
+    def _is_result(self, path: Any) -> bool:
+        """Whether a result is whole; its footer is read once as long as the file stays as it is."""
+        if isinstance(path, Remote):
+            return True
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        stamp = status.st_size, status.st_mtime_ns
+        if self._seen.get(path) != stamp and is_whole(path, "trial", "outcome"):
+            self._seen[path] = stamp
+        return self._seen.get(path) == stamp
+
+    def pending_packs(self) -> list[str]:
+        """Planned packs without a result."""
+        finished = self.finished_packs()
+        return [pack for pack in self.pack_sizes() if pack not in finished]

@@ -1,0 +1,1 @@
+"""Packs on Ray: the driver's side, the workers' side, clusters and jobs."""

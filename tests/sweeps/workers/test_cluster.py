@@ -1,0 +1,107 @@
+"""What is decided about a cluster before anything is joined, and packs cut for several machines."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from gradatlas.sweeps.planning.machine import Node, memory_of_pack
+from gradatlas.sweeps.planning.packing import capacity
+from gradatlas.sweeps.spec.sweep import Schedule
+
+_GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ray://head:10001", "submit the run to the cluster instead: gradatlas submit SPEC --address http"),
+        ("http://head:8265", "must be auto or HOST:PORT, for example"),
+        ("head", "must be auto or HOST:PORT, for example"),
+        ("127.0.0.1:1", "no Ray cluster can be joined there"),
+    ],
+)
+def test_an_address_that_cannot_be_joined_is_told_before_anything_is_written(command, spec, address, message):
+    runs = spec.parent / "runs"
+    ended = command("run", spec, "--runs", runs, "--address", address)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err
+    assert not runs.exists()
+
+
+def test_extend_takes_an_address_and_refuses_a_bad_one_before_the_run_is_touched(command, finished_run):
+    before = finished_run.sweep_file.read_bytes()
+    ended = command("extend", finished_run.folder, "--points", 3, "--address", "ray://head:10001")
+    assert (ended.code, ended.out) == (2, "")
+    assert "submit the run to the cluster instead" in ended.err
+    assert finished_run.sweep_file.read_bytes() == before
+
+
+def test_extend_says_that_a_folders_lock_cannot_be_taken_over(command, finished_run):
+    with finished_run.locked():
+        ended = command("extend", finished_run.folder, "--points", 3, "--take-over")
+    assert ended.code == 2
+    assert "--take-over is for URLs, here the lock ends with that process" in ended.err
+
+
+def test_cpus_are_for_a_ray_of_this_machine(command, spec):
+    assert "leave it or --address" in command("run", spec, "--cpus", 1, "--address", "127.0.0.1:1").err
+
+
+def test_packs_fit_the_smallest_node_and_every_node_counts():
+    large, small = Node(8, 0, 64 * _GIB, 0), Node(2, 0, 8 * _GIB, 0)
+    workers, memory = capacity(Schedule(), [large, small])
+    assert workers == 10
+    assert memory == memory_of_pack(small, 2, gpus_per_pack=0.0)
+    assert capacity(Schedule(concurrency=3), [large, small])[0] == 3
+    assert capacity(Schedule(cpus_per_pack=4), [large, small])[0] == 2  # the small one holds none
+
+
+def test_packs_for_gpus_are_cut_for_the_smallest_gpu_alone():
+    nodes = [Node(8, 2, 64 * _GIB, 80 * _GIB), Node(8, 1, 64 * _GIB, 16 * _GIB), Node(64, 0, _GIB, 0)]
+    workers, memory = capacity(Schedule(gpus_per_pack=0.5), nodes)
+    assert workers == 6
+    assert memory == memory_of_pack(nodes[1], 2, gpus_per_pack=0.5)
+
+
+def test_a_run_of_a_name_is_started_once_and_then_resumed(command, spec, tmp_path, finished_run):
+    assert "add --name NAME" in command("run", spec, "--resume").err
+    again = command("run", spec, "--runs", finished_run.folder.parent, "--name", "small", "--resume")
+    assert (again.code, again.out) == (
+        0,
+        f"{finished_run.folder}: all 24 trials are done; nothing to resume\n",
+    )
+
+
+def test_what_a_start_that_was_killed_left_is_replaced_and_other_folders_are_not(tmp_path):
+    from gradatlas.sweeps.running.runs import is_begun
+
+    begun, foreign = tmp_path / "begun", tmp_path / "foreign"
+    (begun / "plans").mkdir(parents=True)
+    (begun / "environment.json").touch()
+    foreign.mkdir()
+    (foreign / "thesis.txt").touch()
+    assert not is_begun(begun)
+    assert not begun.exists()
+    assert not is_begun(foreign)
+    assert (foreign / "thesis.txt").exists()
+    (foreign / "sweep.toml").touch()
+    assert is_begun(foreign)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_batch_systems_signals_are_preemptions_with_the_grace_that_was_given(
+    planned_run, monkeypatch, number
+):
+    from gradatlas.sweeps.workers import stopping
+
+    graces = []
+    monkeypatch.setattr(stopping, "_leave_after", lambda seconds, run: graces.append(seconds))
+    stop = stopping.Stop(planned_run, None, grace=40.0)
+    with stop.on_signals():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as Tune takes it for itself
+        stop.catch_signals()
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+    assert (stop.reason, graces) == ("preempted", [40.0])
