@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -39,22 +39,19 @@ class Layer:
     norm_shift: Tensor | None = None
     input_weight: Tensor | None = None  # (trials, features, width)
 
-    def tensors(self) -> list[Tensor]:
-        """The tensors that are there, in a fixed order."""
-        every = (self.weight, self.bias, self.norm_scale, self.norm_shift, self.input_weight)
-        return [tensor for tensor in every if tensor is not None]
+    unit_axis: ClassVar[int] = 2
+
+    def named(self) -> dict[str, Tensor]:
+        """The tensors that are there by their names, in a fixed order."""
+        return {name: tensor for name, tensor in vars(self).items() if tensor is not None}
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Layer:
         """A layer whose tensors are the function of these."""
-        named = {name: function(tensor) for name, tensor in vars(self).items() if tensor is not None}
-        return Layer(**named)
+        return Layer(**{name: function(tensor) for name, tensor in self.named().items()})
 
     def like(self, take: Callable[[str, tuple[int, ...]], Tensor]) -> Layer:
         """A layer of tensors of these shapes, taken by name."""
-        named = {
-            name: take(name, tuple(tensor.shape)) for name, tensor in vars(self).items() if tensor is not None
-        }
-        return Layer(**named)
+        return Layer(**{name: take(name, tuple(tensor.shape)) for name, tensor in self.named().items()})
 
 
 @runtime_checkable

@@ -42,7 +42,7 @@ def first_bad_layers(network: Model, batch: tuple[Tensor, Tensor], loss: Loss) -
     """The layer at which each trial went non-finite: the first on the way forward, or, where the signal is
     finite, the first on the way back; -1 where all layers are finite."""
     notes = _FiniteLayers(len(network.depths), batch[0].device)
-    gradients = [layer.mapped(torch.empty_like) for layer in network.every_layer()]
+    gradients = [layer.mapped(torch.empty_like) for layer in network.parameters()]
     network.loss_gradients(batch, loss, gradients, Workspace(batch[0].dtype, batch[0].device), notes)
     first = torch.where(notes.forward > 0, notes.forward, notes.backward)
     return torch.where(first > 0, first, -1)

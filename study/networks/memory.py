@@ -1,14 +1,37 @@
-"""How much memory a pack takes, before it is built."""
+"""How large networks are, and how much memory a pack takes, before it is built."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from gradatlas.study.choices.activations import ACTIVATIONS
 from gradatlas.study.choices.optimizers import OPTIMIZERS
 from gradatlas.study.choices.structures import block_kinds
+from gradatlas.study.choices.tasks import task_named
 from gradatlas.study.networks.recurrent_cells import CELLS
 from gradatlas.study.trial import RECURRENT, Trial
+
+
+class Sizes(NamedTuple):
+    """How much a trial's step works on."""
+
+    signals: float  # elements of all layers' outputs
+    weights: float  # that an input meets on its way
+    parameters: float  # that there are
+
+
+def sizes(trial: Trial) -> Sizes:
+    """The sizes of a trial's network on its task."""
+    task, plane = task_named(trial.task), trial.batch_size * trial.width
+    readout = trial.width * task.outputs
+    if trial.family in RECURRENT:
+        gates = CELLS[trial.family](ACTIVATIONS[trial.activation]).gates
+        cell = gates * trial.width * (task.features + trial.width)
+        return Sizes(gates * plane * trial.depth, cell * trial.depth + readout, cell + readout)
+    weights = trial.width * (task.features + (trial.depth - 1) * trial.width) + readout
+    return Sizes(plane * trial.depth, weights, weights)
+
 
 _STEP_TENSORS = {"rnn": 2, "lstm": 7, "gru": 7}  # that a time step keeps, of a signal's size
 _BESIDE = 48 * 2**20  # bytes of the BLAS' own buffers, measured; the same for packs of any size

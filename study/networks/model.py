@@ -7,9 +7,9 @@ and its gradient δ^l are read, and every step of the backward pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -67,6 +67,25 @@ class Observer(Protocol):
 
 
 @runtime_checkable
+class ParameterGroup(Protocol):
+    """Parameters that belong together, of every trial of a stack that has them; or their gradients.
+
+    Tensors by name, of any rank, each with a leading axis of trials: the first ones of the stack, in which
+    deeper trials come first.
+    """
+
+    @property
+    def unit_axis(self) -> int:
+        """The axis of a tensor that counts output units, where it has one."""
+
+    def named(self) -> Mapping[str, Tensor]:
+        """The tensors, in a fixed order."""
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> ParameterGroup:
+        """A group whose tensors are the function of these."""
+
+
+@runtime_checkable
 class Model(Protocol):
     """What training needs of a stack of networks, whatever its family."""
 
@@ -74,7 +93,7 @@ class Model(Protocol):
     def depths(self) -> tuple[int, ...]:
         """Depth of each trial, deepest first."""
 
-    def every_layer(self) -> list[Layer]:
+    def parameters(self) -> Sequence[ParameterGroup]:
         """All that is trained and clipped, the readout last."""
 
     def hidden_weights(self) -> list[Tensor]:
@@ -87,11 +106,11 @@ class Model(Protocol):
         self,
         batch: tuple[Tensor, Tensor],
         loss: Loss,
-        gradients: Sequence[Layer],
+        gradients: Sequence[Any],
         workspace: Workspace,
         observer: Observer | None = None,
     ) -> Tensor:
-        """The losses of a batch, in float64; writes the gradients of `every_layer()`."""
+        """The losses of a batch, in float64; writes into `gradients`, which are shaped as `parameters()`."""
 
     def cast(self, dtype: torch.dtype) -> Model:
         """The same networks in another number format."""

@@ -48,7 +48,7 @@ class Network:
         """How many trials have layer 1, 2, …, and a closing 0."""
         return [sum(depth > index for depth in self.depths) for index in range(self.depths[0] + 1)]
 
-    def every_layer(self) -> list[Layer]:
+    def parameters(self) -> list[Layer]:
         """The hidden layers and the readout: all that is trained and clipped."""
         return [*self.layers, self.readout]
 
@@ -68,7 +68,7 @@ class Network:
         workspace: Workspace,
         observer: Observer | None = None,
     ) -> Float[Tensor, " trials"]:
-        """The losses of a batch, in float64; writes the gradients of `every_layer()`."""
+        """The losses of a batch, in float64; writes the gradients of `parameters()`."""
         inputs, targets = batch
         tape = forward(self, inputs, workspace, observer)
         losses, gradient = loss_through_readout(

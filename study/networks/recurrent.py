@@ -35,7 +35,7 @@ class RecurrentNetwork:
     layer: Layer
     readout: Layer
 
-    def every_layer(self) -> list[Layer]:
+    def parameters(self) -> list[Layer]:
         """The cell's parameters and the readout's: all that is trained and clipped."""
         return [self.layer, self.readout]
 
@@ -56,7 +56,7 @@ class RecurrentNetwork:
         workspace: Workspace,
         observer: Observer | None = None,
     ) -> Float[Tensor, " trials"]:
-        """The losses of a batch, in float64; writes the gradients of `every_layer()`."""
+        """The losses of a batch, in float64; writes the gradients of `parameters()`."""
         inputs, targets = batch
         state, tape = forward(self, inputs, workspace, observer)
         read = self.cell.read(state)

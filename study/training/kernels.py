@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, no_type_check
+from typing import Any, Final, NamedTuple, no_type_check
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  the BLAS of the products, loaded so that its threads are found
@@ -28,7 +28,70 @@ from threadpoolctl import ThreadpoolController
 _BLAS = ThreadpoolController().select(user_api="blas")
 _NARROW = 128  # below this width the BLAS is slow where the second matrix is transposed
 _CALLS = 100  # more than there are functions
-OPTIMIZERS = ("sgd", "momentum", "adam")
+SGD: Final = 0
+MOMENTUM: Final = 1
+ADAM: Final = 2
+OPTIMIZERS = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}  # the rules that are known here
+
+
+class Stack(NamedTuple):
+    """Addresses of contiguous tensors: of weights and of biases, by layer, the readout's last."""
+
+    parameters: np.ndarray  # (2, layers)
+    slots: np.ndarray  # (2, 2, layers): what the optimizer keeps beside each, 0 where nothing
+    depths: np.ndarray  # (trials,), deepest first
+
+
+class Rates(NamedTuple):
+    """The optimizers' numbers, named as the trial's parameters: (trials,) each, in the parameters' dtype; nan
+    where the optimizer does not read it."""
+
+    learning_rate: np.ndarray
+    momentum: np.ndarray
+    adam_beta1: np.ndarray
+    adam_beta2: np.ndarray
+    adam_eps: np.ndarray
+
+
+class Rules(NamedTuple):
+    """How the trials train; limits are (trials,), infinity where one does not clip."""
+
+    leak: np.floating
+    optimizer: int  # of `OPTIMIZERS`
+    rates: Rates
+    clip_adaptive: np.ndarray
+    clip_value: np.ndarray
+    clip_norm: np.ndarray
+    smallest_unit: float
+    clip_eps: float
+    diverged_factor: float
+
+
+class Examples(NamedTuple):
+    """What each step sees."""
+
+    inputs: np.ndarray  # (steps, batch, features)
+    targets: np.ndarray  # (steps, batch) labels or (steps, batch, outputs) values
+    steps_done: int  # before the first of them
+
+
+class Record(NamedTuple):
+    """What is written down: by trial, and by (steps, trials) for each step that a trial did."""
+
+    first_loss: np.ndarray
+    diverged_step: np.ndarray  # -1 while a trial is running
+    losses: np.ndarray
+    norms_before: np.ndarray
+    norms_after: np.ndarray
+    cosines: np.ndarray
+
+
+class LayerSizes(NamedTuple):
+    """Of every trial."""
+
+    features: int
+    width: int
+    outputs: int
 
 
 class _Scratch(NamedTuple):
@@ -40,14 +103,19 @@ class _Scratch(NamedTuple):
     turned: np.ndarray  # (width, width)
 
 
-def train(*tables: Any, threads: int) -> None:
+def train(
+    stack: Stack, rules: Rules, sizes: LayerSizes, examples: Examples, record: Record, *, threads: int
+) -> None:
     """Trains the trials that have not diverged, dealt out to threads.
 
-    A trial that diverges keeps the parameters that it had at that step. The tables are the stack, the rules,
-    the sizes, the batches and the record, as `study.training.machine_code` defines them.
+    A trial that diverges keeps the parameters that it had at that step.
     """
+
+    def train_from(first: int) -> None:
+        _compiled_train(stack, rules, sizes, examples, record, first, threads)
+
     with _BLAS.limit(limits=1), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda first: _compiled_train(*tables, first, threads), range(threads)))
+        list(pool.map(train_from, range(threads)))
 
 
 def _compiled_train(*arguments: Any) -> None:
@@ -294,19 +362,22 @@ def _clip(stack, rules, sizes, trial, gradient):
 
 @_compiled
 @no_type_check
-def _update_tensor(optimizer, rates, parameter, gradient, slots, clip, step):
+def _update_tensor(rules, trial, parameter, gradient, slots, clip, step):
     """One step of the optimizer on a row of numbers; `study.choices.optimizers` has the rules."""
     one, first, second = parameter.dtype.type(1), slots[0], slots[1]
-    if optimizer == 0:  # places in OPTIMIZERS
+    learning_rate = rules.rates.learning_rate[trial]
+    if rules.optimizer == SGD:
         for i in range(len(parameter)):
-            parameter[i] -= rates[0] * clip * gradient[i]
-    elif optimizer == 1:
+            parameter[i] -= learning_rate * clip * gradient[i]
+    elif rules.optimizer == MOMENTUM:
+        momentum = rules.rates.momentum[trial]
         for i in range(len(parameter)):
-            first[i] = rates[1] * first[i] + clip * gradient[i]
-            parameter[i] -= rates[0] * first[i]
+            first[i] = momentum * first[i] + clip * gradient[i]
+            parameter[i] -= learning_rate * first[i]
     else:
-        new, beta2, eps = one - rates[1], rates[2], rates[3]
-        rate = rates[0] / (one - parameter.dtype.type(rates[1] ** step))
+        beta1, beta2 = rules.rates.adam_beta1[trial], rules.rates.adam_beta2[trial]
+        new, eps = one - beta1, rules.rates.adam_eps[trial]
+        rate = learning_rate / (one - parameter.dtype.type(beta1**step))
         root = np.sqrt(one - parameter.dtype.type(beta2**step))
         for i in range(len(parameter)):
             g = clip * gradient[i]
@@ -329,8 +400,8 @@ def _update(stack, rules, sizes, trial, gradient, clip, step):
             first = _matrix(stack.slots[0, part, index], trial, 1, count, gradient)[0]
             second = _matrix(stack.slots[1, part, index], trial, 1, count, gradient)[0]
             _update_tensor(
-                rules.optimizer,
-                rules.rates[trial],
+                rules,
+                trial,
                 _matrix(stack.parameters[part, index], trial, 1, count, gradient)[0],
                 gradient[start : start + count],
                 (first, second),
@@ -341,9 +412,9 @@ def _update(stack, rules, sizes, trial, gradient, clip, step):
 
 @_compiled
 @no_type_check
-def _step(stack, rules, sizes, trial, batches, index, record, scratch, gradient):
+def _step(stack, rules, sizes, trial, examples, index, record, scratch, gradient):
     """One step of a trial; writes down what it was like, and whether the trial diverged."""
-    inputs, targets, step = batches.inputs[index], batches.targets[index], batches.steps_done + index
+    inputs, targets, step = examples.inputs[index], examples.targets[index], examples.steps_done + index
     _forward(stack, rules, trial, inputs, scratch)
     loss = _loss(scratch.outputs, targets)
     _backward(stack, rules, sizes, trial, inputs, scratch, gradient)
@@ -362,10 +433,10 @@ def _step(stack, rules, sizes, trial, batches, index, record, scratch, gradient)
 
 @_compiled
 @no_type_check
-def _train(stack, rules, sizes, batches, record, first, stride):
+def _train(stack, rules, sizes, examples, record, first, stride):
     """All steps of every `stride`-th trial from `first` on."""
-    steps, batch, _ = batches.inputs.shape
-    dtype, deepest = batches.inputs.dtype, stack.depths[first]
+    steps, batch, _ = examples.inputs.shape
+    dtype, deepest = examples.inputs.dtype, stack.depths[first]
     scratch = _Scratch(
         np.empty((deepest, batch, sizes.width), dtype),
         np.empty((batch, sizes.outputs), dtype),
@@ -378,4 +449,4 @@ def _train(stack, rules, sizes, batches, record, first, stride):
         for index in range(steps):
             if record.diverged_step[trial] >= 0:
                 break
-            _step(stack, rules, sizes, trial, batches, index, record, scratch, gradient)
+            _step(stack, rules, sizes, trial, examples, index, record, scratch, gradient)

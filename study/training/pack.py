@@ -23,20 +23,16 @@ from torch import Tensor
 from gradatlas.study.choices.optimizers import OPTIMIZERS
 from gradatlas.study.choices.tasks import Data, batch_indices, task_named
 from gradatlas.study.families import FAMILIES
-from gradatlas.study.networks.blocks import Layer
 from gradatlas.study.networks.divergence import first_bad_layers
-from gradatlas.study.networks.model import Model, Workspace
+from gradatlas.study.networks.model import Model, ParameterGroup, Workspace
 from gradatlas.study.profiles.profile import probes
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 from gradatlas.study.state import load_tensors, save_tensors
-from gradatlas.study.training import machine_code as plain
-from gradatlas.study.training.clipping import clip_units, clip_values, gradient_norms, norm_factors
+from gradatlas.study.training.clipping import trial_norms
+from gradatlas.study.training.engine import AT_STEPS, CLIPS, Batches, TrainingState, engine_of
 from gradatlas.study.trial import Trial
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-_CLIPS = ("clip_adaptive", "clip_value", "clip_norm")
-_AT_STEPS = ("losses", "norms_before", "norms_after", "cosines")
-_LONGEST_WINDOW = 32  # steps between two checks of a device that works beside the host
 
 
 @dataclass(frozen=True)
@@ -75,11 +71,10 @@ def train(
 
 
 class PackInTraining:
-    """The trials still in training, everything that has a row for each of them, and what is written down.
+    """The trials still in training, and what is written down of all of them.
 
-    `check_every` is the longest window, in steps; 1 on a CPU, where asking costs nothing, but 32 in machine
-    code, which takes a trial through all steps of a window. `initial` is the
-    stack that training starts from, in any number format; without it, it is drawn.
+    `check_every` is the longest window, in steps; by default the engine's. `initial` is the stack that
+    training starts from, in any number format; without it, it is drawn.
     """
 
     def __init__(
@@ -93,37 +88,39 @@ class PackInTraining:
         check_every: int | None = None,
         initial: Model | None = None,
     ) -> None:
-        self._trials, self._limits, first = trials, limits, trials[0]
+        self._trials, first = trials, trials[0]
         self._device = torch.device("cpu") if device is None else device
         self._dtype = DTYPES[first.dtype] if dtype is None else dtype
-        self._is_compiled = plain.takes(first, self._dtype, self._device)
-        default = 1 if self._device.type == "cpu" and not self._is_compiled else _LONGEST_WINDOW
-        self._check_every = default if check_every is None else check_every
-        self._loss, self._optimizer = task_named(first.task).loss, OPTIMIZERS[first.optimizer]
-        self._data = data
+        self._engine = engine_of(first, dtype=self._dtype, device=self._device)
+        self._check_every = self._engine.longest_window if check_every is None else check_every
+        self._loss, self._data = task_named(first.task).loss, data
         self._inputs, self._targets = self._on_device(data.inputs, data.targets)
-        self._workspace = Workspace(self._dtype, self._device)
-        self.steps_done = 0
         self._measured_steps = log_spaced_steps(first.steps, first.measure_steps)
         self._places = torch.arange(len(trials), device=self._device)
         family = FAMILIES[first.family]
         drawn = initial or family.build(trials, dtype=self._dtype, device=self._device)
-        self._network = drawn.cast(self._dtype)
+        self._state = self._first_state(drawn.cast(self._dtype), limits)
         self._start = [weight.clone() for weight in self._network.hidden_weights()]
-        self._columns = {name: self._column(name) for name in (*_CLIPS, *self._optimizer.rates)} | {
-            "first_loss": torch.full_like(self._places, torch.nan, dtype=torch.float64),
-            "diverged_step": torch.full_like(self._places, -1),
-        }
-        self._clips_in_use = _clips_in_use(trials)
-        layers = self._network.every_layer()
-        # In machine code a trial's gradient is where the core works on it, and nowhere else.
-        self._gradients = [] if self._is_compiled else [layer.mapped(torch.empty_like) for layer in layers]
-        self._exact = torch.float32 if self._dtype == torch.bfloat16 else self._dtype
-        self._slots = [
-            [layer.mapped(partial(torch.zeros_like, dtype=self._exact)) for layer in layers]
-            for _ in range(self._optimizer.slots)
-        ]
         self._record = _blank_record(trials, self._device)
+
+    def _first_state(self, network: Model, limits: Limits) -> TrainingState:
+        first, optimizer = self._trials[0], OPTIMIZERS[self._trials[0].optimizer]
+        exact = torch.float32 if self._dtype == torch.bfloat16 else self._dtype
+        blank = partial(torch.zeros_like, dtype=exact)
+        return TrainingState(
+            trial=first,
+            network=network,
+            slots=[[group.mapped(blank) for group in network.parameters()] for _ in range(optimizer.slots)],
+            columns={name: self._column(name) for name in (*CLIPS, *optimizer.rates)}
+            | {
+                "first_loss": torch.full_like(self._places, torch.nan, dtype=torch.float64),
+                "diverged_step": torch.full_like(self._places, -1),
+            },
+            clips_in_use=_clips_in_use(self._trials),
+            steps_done=0,
+            diverged_factor=limits.diverged_factor,
+            workspace=Workspace(self._dtype, self._device),
+        )
 
     def _on_device(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         kept = targets if targets.dtype == torch.int64 else targets.to(self._dtype)
@@ -134,6 +131,15 @@ class PackInTraining:
         values = [getattr(trial, name) for trial in self._trials]
         filled = [np.inf if value is None else value for value in values]
         return torch.tensor(filled, dtype=torch.float64, device=self._device)
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps behind the trials still running."""
+        return self._state.steps_done
+
+    @property
+    def _network(self) -> Model:
+        return self._state.network
 
     def advance(self, steps: int) -> None:
         """Trains up to `steps` more, no further than the trials' own number."""
@@ -151,46 +157,17 @@ class PackInTraining:
         return min(self.steps_done + window, end, *measured)
 
     def _train_to(self, end: int) -> None:
-        """Trains a window; only its last step waits for the device."""
-        examples, size = len(self._inputs), self._trials[0].batch_size
-        chosen = [batch_indices(examples, size, step) for step in range(self.steps_done, end)]
-        batches = torch.from_numpy(np.stack(chosen)).to(self._device)
-        if self._is_compiled:
-            self._train_compiled(batches)
-            return
-        for rows in batches:
-            factors = self._take_gradients(rows)
-            running = self._columns["diverged_step"] < 0
-            if self.steps_done + 1 < end:
-                self._update(factors, running)
-            else:
-                if not running.all():
-                    self._drop(~running, batches)
-                    factors = factors[running]
-                if len(self._places):
-                    self._update(factors)
-            self.steps_done += 1
-
-    def _train_compiled(self, batches: Tensor) -> None:
-        """Trains a window in machine code, trial by trial."""
-        end = self.steps_done + len(batches)
-        recorded = plain.train(
-            self._trials[0],
-            self._network.depths,
-            self._network.every_layer(),
-            self._slots,
-            self._columns,
-            self._batch(batches),
-            steps_done=self.steps_done,
-            diverged_factor=self._limits.diverged_factor,
-        )
-        for name, values in recorded.items():
-            self._record[name][self.steps_done : end, self._places] = values
-        self.steps_done = end - 1  # in a window's last step, as `_drop` expects
-        diverged = self._columns["diverged_step"] >= 0
-        if diverged.any():
-            self._drop(diverged, batches)
-        self.steps_done = end
+        """Trains a window, and drops the trials that diverged in it."""
+        examples, size, done = len(self._inputs), self._trials[0].batch_size, self.steps_done
+        chosen = [batch_indices(examples, size, step) for step in range(done, end)]
+        rows = torch.from_numpy(np.stack(chosen)).to(self._device)
+        batches = self._batches(rows)
+        window = self._engine.steps(self._state, batches)
+        for name, values in window.recorded.items():
+            self._record[name][done:end, self._places] = values
+        self._state.steps_done = end
+        if window.has_diverged:
+            self._drop(self._state.columns["diverged_step"] >= 0, batches)
 
     def _measure(self, index: int) -> None:
         """The profile as it is now, with the inputs and the probe of the one at initialisation."""
@@ -203,96 +180,33 @@ class PackInTraining:
             values = torch.from_numpy(getattr(profile, name)).to(self._device)
             self._record[f"measured_{name}"][index, self._places, : values.shape[1]] = values
 
-    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self._inputs[rows], self._targets[rows]
+    def _batches(self, rows: Tensor) -> Batches:
+        return Batches(self._inputs[rows], self._targets[rows])
 
-    def _take_gradients(self, rows: Tensor) -> Tensor:
-        """Writes the gradients of a batch, and down what they are like; the factors that clip their norms."""
-        batch = self._batch(rows)
-        losses = self._network.loss_gradients(batch, self._loss, self._gradients, self._workspace)
-        if self.steps_done == 0:
-            self._columns["first_loss"] = losses
-        norms = gradient_norms(self._gradients)
-        shaped_norms, cosines = self._shape_gradients(norms)
-        factors = norm_factors(shaped_norms, self._columns["clip_norm"])
-        norms_after = shaped_norms * factors
-        self._write(losses=losses, norms_before=norms, norms_after=norms_after, cosines=cosines)
-        limit = self._limits.diverged_factor * self._columns["first_loss"]
-        diverged = ~(losses <= limit) | ~norms_after.isfinite()
-        known = self._columns["diverged_step"]
-        self._columns["diverged_step"] = torch.where(diverged & (known < 0), self.steps_done, known)
-        return factors
-
-    def _shape_gradients(self, norms: Tensor) -> tuple[Tensor, Tensor]:
-        """Clips by unit and by value; the norms then, and the cosine between before and after."""
-        unit_limits, value_limits = self._columns["clip_adaptive"], self._columns["clip_value"]
-        cosines = torch.full_like(norms, torch.nan)
-        if not self._clips_in_use & {"clip_adaptive", "clip_value"}:
-            return norms, cosines
-        before = [layer.mapped(torch.clone) for layer in self._gradients]
-        if "clip_adaptive" in self._clips_in_use:
-            clip_units(self._gradients, self._network.every_layer(), unit_limits)
-        if "clip_value" in self._clips_in_use:
-            clip_values(self._gradients, value_limits)
-        shaped = unit_limits.isfinite() | value_limits.isfinite()
-        after = torch.where(shaped, gradient_norms(self._gradients), norms)
-        products = _inner_products(before, self._gradients)
-        return after, torch.where(shaped, products / (norms * after), cosines)
-
-    def _update(self, factors: Tensor, running: Tensor | None = None) -> None:
-        """One step of the optimizer for all trials, or for those still running."""
-        rates = {name: self._columns[name] for name in self._optimizer.rates} | {"clip": factors}
-        rates = {name: rate.to(self._exact).view(-1, 1, 1) for name, rate in rates.items()}
-        # In place where that may be: not in bfloat16, in which 1 − adam_beta2 would be zero.
-        in_place = running is None and self._dtype == self._exact
-        layers = zip(self._network.every_layer(), self._gradients, strict=True)
-        for index, (layer, gradient) in enumerate(layers):
-            count = layer.weight.shape[0]
-            those = {name: rate[:count] for name, rate in rates.items()}
-            kept = [slot[index].tensors() for slot in self._slots]
-            tensors = zip(layer.tensors(), gradient.tensors(), *kept, strict=True)
-            for parameter, its_gradient, *slots in tensors:
-                value = parameter if in_place else parameter.to(self._exact, copy=True)
-                exact = its_gradient if in_place else its_gradient.to(self._exact)
-                self._optimizer.update(value, exact, tuple(slots), those, self.steps_done + 1)
-                if running is not None:
-                    changed = running[:count].view(-1, 1, 1)
-                    torch.where(changed, value.to(parameter.dtype), parameter, out=parameter)
-                elif not in_place:
-                    parameter.copy_(value)
-
-    def _write(self, **values: Tensor) -> None:
-        for name, column in values.items():
-            self._record[name][self.steps_done, self._places] = column
-
-    def _drop(self, diverged: Tensor, batches: Tensor) -> None:
-        """Records where and when trials diverged in this window, and removes their rows."""
-        steps = self._columns["diverged_step"]
+    def _drop(self, diverged: Tensor, batches: Batches) -> None:
+        """Records where and when trials diverged in the window that ends now, and removes their rows."""
+        steps, end = self._state.columns["diverged_step"], self.steps_done
         self._record["diverged_step"][self._places[diverged]] = steps[diverged]
-        last = self.steps_done
         for step in steps[diverged].unique().tolist():
             rows = (steps == step).nonzero().squeeze(1)
             gone = self._places[rows]
-            for name in _AT_STEPS:
-                self._record[name][step + 1 : last + 1, gone] = torch.nan
+            for name in AT_STEPS:
+                self._record[name][step + 1 : end, gone] = torch.nan
+            batch = batches.inputs[step - end], batches.targets[step - end]
             self._record["diverged_layer"][gone] = first_bad_layers(
-                self._network.selected(rows), self._batch(batches[step - last - 1]), self._loss
+                self._network.selected(rows), batch, self._loss
             )
         self._keep((~diverged).nonzero().squeeze(1))
 
     def _keep(self, rows: Tensor) -> None:
         """Leaves only some rows of everything that has a row for each trial."""
+        self._places = self._places[rows]
         if len(rows) == 0:
-            self._places, self._gradients, self._slots = self._places[rows], [], []
             return
-        self._network = self._network.selected(rows)
+        self._state = self._state.selected(rows)
+        self._state.clips_in_use = _clips_in_use([self._trials[place] for place in self._places.tolist()])
         hidden = len(self._network.hidden_weights())
         self._start = [start[rows[rows < len(start)]] for start in self._start[:hidden]]
-        self._places = self._places[rows]
-        self._columns = {name: column[rows] for name, column in self._columns.items()}
-        self._clips_in_use = _clips_in_use([self._trials[place] for place in self._places.tolist()])
-        self._gradients = _selected(self._gradients, rows, hidden)
-        self._slots = [_selected(slot, rows, hidden) for slot in self._slots]
 
     def training(self) -> Training:
         """What was written down, and how the trials that did not diverge end."""
@@ -310,29 +224,29 @@ class PackInTraining:
             for examples, answers in zip(
                 inputs.tensor_split(parts), targets.tensor_split(parts), strict=True
             ):
-                outputs = self._network.outputs(examples, self._workspace)
+                outputs = self._network.outputs(examples, self._state.workspace)
                 correct += self._loss.correct(outputs, answers).sum(dim=1)
             self._record["accuracy"][self._places] = correct / len(inputs)
         for index, (weight, start) in enumerate(
             zip(self._network.hidden_weights(), self._start, strict=True)
         ):
-            moved = torch.linalg.vector_norm(weight.double() - start.double(), dim=(1, 2))
-            size = torch.linalg.vector_norm(start.double(), dim=(1, 2))
+            moved = trial_norms(weight.double() - start.double(), torch.float64)
+            size = trial_norms(start.double(), torch.float64)
             self._record["update"][self._places[: len(moved)], index] = moved / size
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that changes from step to step, by name."""
-        groups = {"parameter": self._network.every_layer()} | {
-            f"slot {number}": slot for number, slot in enumerate(self._slots)
+        kinds: dict[str, Sequence[ParameterGroup]] = {"parameter": self._network.parameters()} | {
+            f"slot {number}": slot for number, slot in enumerate(self._state.slots)
         }
         named = {
-            f"{group} {index} {place}": tensor
-            for group, layers in groups.items()
-            for index, layer in enumerate(layers)
-            for place, tensor in enumerate(layer.tensors())
+            f"{kind} {index} {number}": tensor
+            for kind, groups in kinds.items()
+            for index, group in enumerate(groups)
+            for number, tensor in enumerate(group.named().values())
         }
         record = {f"record {name}": tensor for name, tensor in self._record.items()}
-        return named | record | {"first_loss": self._columns["first_loss"]}
+        return named | record | {"first_loss": self._state.columns["first_loss"]}
 
     def save(self, path: Path) -> None:
         """Writes the state between two steps (.npz); from it `load` goes on bit for bit on one device."""
@@ -349,7 +263,7 @@ class PackInTraining:
             raise ValueError(
                 f"{path}: must be the state of these {len(self._trials)} trials, but it is of others"
             )
-        self.steps_done = int(stored["steps_done"])
+        self._state.steps_done = int(stored["steps_done"])
         self._keep(stored["places"].to(self._device))
         named = self._tensors() if len(self._places) else {f"record {n}": t for n, t in self._record.items()}
         for name, tensor in named.items():
@@ -368,7 +282,7 @@ def _blank_record(trials: Sequence[Trial], device: torch.device) -> dict[str, Te
     none = torch.full_like(blank, -1, dtype=torch.int64)
     measurements = len(log_spaced_steps(trials[0].steps, trials[0].measure_steps))
     measured = blank[:, None].repeat(measurements, 1, trials[0].depth)
-    return {name: blank.repeat(trials[0].steps, 1) for name in _AT_STEPS} | {
+    return {name: blank.repeat(trials[0].steps, 1) for name in AT_STEPS} | {
         "accuracy": blank,
         "diverged_step": none,
         "diverged_layer": none.clone(),
@@ -377,24 +291,5 @@ def _blank_record(trials: Sequence[Trial], device: torch.device) -> dict[str, Te
     }
 
 
-def _clips_in_use(trials: Sequence[Trial]) -> set[str]:
-    return {name for name in _CLIPS for trial in trials if getattr(trial, name) is not None}
-
-
-def _selected(layers: Sequence[Layer], rows: Tensor, hidden: int) -> list[Layer]:
-    """The rows of some trials of each layer that one of them has; the readout comes last."""
-    if not layers:
-        return []
-    return [
-        layer.mapped(lambda tensor: tensor[rows[rows < len(tensor)]])
-        for layer in (*layers[:hidden], layers[-1])
-    ]
-
-
-def _inner_products(before: Sequence[Layer], after: Sequence[Layer]) -> Tensor:
-    """⟨before, after⟩ of each trial, in float64."""
-    total = torch.zeros(len(before[-1].weight), dtype=torch.float64, device=before[-1].weight.device)
-    for old, new in zip(before, after, strict=True):
-        for x, y in zip(old.tensors(), new.tensors(), strict=True):
-            total[: len(x)] += (x.double() * y.double()).sum(dim=(1, 2))
-    return total
+def _clips_in_use(trials: Sequence[Trial]) -> frozenset[str]:
+    return frozenset(name for name in CLIPS for trial in trials if getattr(trial, name) is not None)

@@ -15,7 +15,7 @@ from ray import tune
 from threadpoolctl import threadpool_limits
 
 from gradatlas.study.regimes import Limits, regime
-from gradatlas.study.training.machine_code import machine_code
+from gradatlas.study.training.engine import load_back_ends
 from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.store.storage import Remote, place_of
@@ -51,7 +51,7 @@ class PackTrainable(tune.Trainable):
         backward passes.
         """
         if not config["gpus"]:
-            machine_code()  # before a pack takes the memory
+            load_back_ends()  # before a pack takes the memory
         torch.set_num_threads(config["threads"])
         threadpool_limits(config["threads"])
         torch.set_grad_enabled(False)

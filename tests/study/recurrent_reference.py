@@ -19,7 +19,7 @@ class RecurrentReference(nn.Module):
     def __init__(self, trial: Trial) -> None:
         super().__init__()
         stack = FAMILIES[trial.family].build([trial], dtype=torch.float64, device=CPU)
-        cell, readout = stack.every_layer()
+        cell, readout = stack.parameters()
         kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[trial.family]
         options = {"nonlinearity": trial.activation} if trial.family == "rnn" else {}
         features, bias = cell.input_weight.shape[1], cell.bias[0, 0]
@@ -46,7 +46,7 @@ class RecurrentReference(nn.Module):
 def hidden_states(trial: Trial, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """(h_1 … h_T, c_1 … c_T of an LSTM, W_hh as each step used it), all with gradients to be retained."""
     stack = FAMILIES[trial.family].build([trial], features=inputs.shape[2], dtype=torch.float64, device=CPU)
-    cell = stack.every_layer()[0]
+    cell = stack.parameters()[0]
     w_in, bias, n = cell.input_weight[0], cell.bias[0], trial.width
     phi = ACTIVATION_MODULES[trial.activation]()
     output, c = (torch.zeros(len(inputs), n, dtype=torch.float64) for _ in range(2))

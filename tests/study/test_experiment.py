@@ -135,6 +135,6 @@ def test_training_starts_from_what_was_measured_as_if_it_were_drawn_anew(setting
     experiment.advance(2)
     drawn = PackInTraining(trials, task_named(trials[0].task).data(6))
     drawn.advance(2)
-    layers = zip(experiment._training._network.every_layer(), drawn._network.every_layer(), strict=True)
+    layers = zip(experiment._training._network.parameters(), drawn._network.parameters(), strict=True)
     for one, other in layers:
-        assert all(map(torch.equal, one.tensors(), other.tensors()))
+        assert all(map(torch.equal, one.named().values(), other.named().values()))

@@ -93,14 +93,14 @@ def test_a_pack_learns_each_task(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_trial_sees_the_same_batches_whatever_it_is(name, monkeypatch):
     seen: list[np.ndarray] = []
-    taken = PackInTraining._batch
+    taken = PackInTraining._batches
 
     def noted(self, rows):
-        inputs, targets = taken(self, rows)
-        seen.extend(inputs.reshape(-1, 16, inputs.shape[-1]).double().numpy())
-        return inputs, targets
+        batches = taken(self, rows)
+        seen.extend(batches.inputs.reshape(-1, 16, batches.inputs.shape[-1]).double().numpy())
+        return batches
 
-    monkeypatch.setattr(PackInTraining, "_batch", noted)
+    monkeypatch.setattr(PackInTraining, "_batches", noted)
     data = task_named(name).load()
     shared = {"task": name, "batch_size": 16, "steps": 3, "learning_rate": 1e-3}
     for trials in (

@@ -54,7 +54,7 @@ def test_outputs_and_gradients_equal_torchs_modules(family, activation):
     workspace = Workspace(torch.float64, CPU)
     batch = ROWS.inputs[:16], ROWS.targets[:16]
     outputs = stack.outputs(batch[0], workspace).clone()
-    gradients = [layer.mapped(torch.empty_like) for layer in stack.every_layer()]
+    gradients = [layer.mapped(torch.empty_like) for layer in stack.parameters()]
     with torch.no_grad():
         losses = stack.loss_gradients(batch, CROSS_ENTROPY, gradients, workspace)
     for place, trial in enumerate(trials):
@@ -205,7 +205,7 @@ def test_gated_cells_lose_less_than_a_vanilla_net_where_their_gates_hold_the_sta
     steps = 100
     open_gates = _long(steps, family="lstm", weight_gain=0.1)
     stack = FAMILIES["lstm"].build([open_gates], features=4, dtype=torch.float64, device=CPU)
-    assert stack.every_layer()[0].weight.shape == (1, 16, 64)
+    assert stack.parameters()[0].weight.shape == (1, 16, 64)
     lstm, rnn = (
         _profile([dataclasses.replace(open_gates, family=f)], _gaussian(steps)).gradient_decades[0]
         for f in ("lstm", "rnn")
@@ -220,12 +220,12 @@ def test_gains_scale_the_weights_that_they_are_for():
         FAMILIES["lstm"].build([_trial("lstm", weight_gain=w, input_gain=i)], dtype=torch.float64, device=CPU)
         for w, i in ((1.0, 1.0), (2.0, 3.0))
     )
-    (before, readout), (after, other) = plain.every_layer(), scaled.every_layer()
+    (before, readout), (after, other) = plain.parameters(), scaled.parameters()
     torch.testing.assert_close(after.weight, 2.0 * before.weight, rtol=1e-15, atol=0)
     torch.testing.assert_close(after.input_weight, 3.0 * before.input_weight, rtol=1e-15, atol=0)
     torch.testing.assert_close(other.weight, readout.weight, rtol=0, atol=0)
     orthogonal = FAMILIES["gru"].build([_trial("gru", init="orthogonal")], dtype=torch.float64, device=CPU)
-    for gate in orthogonal.every_layer()[0].weight[0].split(64, dim=1):
+    for gate in orthogonal.parameters()[0].weight[0].split(64, dim=1):
         torch.testing.assert_close(gate @ gate.T, torch.eye(64, dtype=torch.float64), rtol=0, atol=1e-13)
 
 

@@ -17,7 +17,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from gradatlas.study.choices.tasks import TASKS, Data, batch_indices, task_named
 from gradatlas.study.experiment import results
 from gradatlas.study.networks.perceptrons import build
-from gradatlas.study.training import machine_code as plain
+from gradatlas.study.training import back_ends
+from gradatlas.study.training.engine import engine_of, load_back_ends
+from gradatlas.study.training.machine_code import MachineCodeEngine
 from gradatlas.study.training.pack import PackInTraining, Training, train
 from gradatlas.study.trial import Trial
 from tests.study.reference import trained_alone
@@ -42,8 +44,12 @@ STRAIGHT = ("relu", "leaky_relu", "linear")
 def way(request, monkeypatch):
     """Either way to train a plain stack."""
     if not request.param:
-        monkeypatch.setattr(plain, "machine_code", lambda: None)
-    assert plain.takes(Trial(depth=1), torch.float32, torch.device("cpu")) == request.param
+        monkeypatch.setattr(back_ends, "_is_installed", lambda module: False)
+    assert _is_compiled(Trial(depth=1)) == request.param
+
+
+def _is_compiled(trial: Trial, dtype: torch.dtype = torch.float32, device: str = "cpu") -> bool:
+    return isinstance(engine_of(trial, dtype=dtype, device=torch.device(device)), MachineCodeEngine)
 
 
 def _assert_equals_torch(trials: list[Trial], data: Data | None = None) -> None:
@@ -151,10 +157,9 @@ def test_a_gradient_that_overflows_at_a_relu_that_is_off_changes_nothing(way):
 
 
 def test_networks_that_machine_code_is_not_for_take_the_other_way():
-    cpu, plain_trial = torch.device("cpu"), Trial(depth=3)
-    assert plain.takes(plain_trial, torch.float64, cpu)
-    assert not plain.takes(plain_trial, torch.bfloat16, cpu)
-    assert not plain.takes(plain_trial, torch.float32, torch.device("meta"))
+    assert _is_compiled(Trial(depth=3), torch.float64)
+    assert not _is_compiled(Trial(depth=3), torch.bfloat16)
+    assert not _is_compiled(Trial(depth=3), device="meta")
     for setting in (
         {"activation": "selu"},  # two lines far out, but not near zero
         {"activation": "softplus"},
@@ -162,7 +167,7 @@ def test_networks_that_machine_code_is_not_for_take_the_other_way():
         {"skip": "residual"},
         {"family": "rnn", "task": "adding"},
     ):
-        assert not plain.takes(Trial(depth=3, **setting), torch.float32, cpu)
+        assert not _is_compiled(Trial(depth=3, **setting))
 
 
 def _trained(trials: list[Trial]) -> Training:
@@ -196,7 +201,7 @@ def test_threads_share_the_trials_and_change_no_bit():
 
 def test_both_ways_agree_on_who_diverges_when_and_in_which_layer(monkeypatch):
     found = _trained(_wild_and_calm())
-    monkeypatch.setattr(plain, "machine_code", lambda: None)
+    monkeypatch.setattr(back_ends, "_is_installed", lambda module: False)
     expected = _trained(_wild_and_calm())
     for name in ("diverged_step", "diverged_layer"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
@@ -207,12 +212,12 @@ def test_both_ways_agree_on_who_diverges_when_and_in_which_layer(monkeypatch):
 NO_ROOM = """
 import resource
 import torch
-from gradatlas.study.training import machine_code as plain
 from gradatlas.study.experiment import results
+from gradatlas.study.training.back_ends import back_end_of
 from gradatlas.study.trial import Trial
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 torch.set_grad_enabled(False)
-assert plain.takes(Trial(depth=2), torch.float32, torch.device("cpu"))
+assert back_end_of(Trial(depth=2)).name == "machine code"
 print(results([Trial(depth=2, width=8, steps=2)])[0]["outcome"])
 """
 
@@ -230,7 +235,7 @@ def test_a_cache_without_room_for_machine_code_is_done_without(tmp_path):
 
 
 def test_the_threads_of_a_blas_are_as_they_were():
-    plain.machine_code()  # loads the BLAS
+    load_back_ends()  # the BLAS among them
     with threadpool_limits(2):
         before = threadpool_info()
         assert 2 in {library["num_threads"] for library in before if library["user_api"] == "blas"}

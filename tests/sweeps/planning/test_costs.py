@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from gradatlas.study.networks.memory import sizes
 from gradatlas.study.trial import Trial
-from gradatlas.sweeps.planning import costs
 from gradatlas.sweeps.planning.costs import cost, pack_cost
 from gradatlas.sweeps.planning.forecast import _makespan
 
@@ -19,24 +19,24 @@ TRIAL = Trial(depth=12, width=48, batch_size=32, steps=100)
 
 def _multiplications(depth: int, width: int, batch_size: int) -> float:
     """Of a training step, as torch counts them."""
-    sizes = [64, *[width] * depth, 10]
-    layers = [torch.nn.Linear(*pair) for pair in pairwise(sizes)]
+    widths = [64, *[width] * depth, 10]
+    layers = [torch.nn.Linear(*pair) for pair in pairwise(widths)]
     with FlopCounterMode(display=False) as counter, torch.enable_grad():
         # torch counts no gradient of an input that wants none.
         torch.nn.Sequential(*layers)(torch.ones(batch_size, 64, requires_grad=True)).sum().backward()
     return counter.get_total_flops() / 2
 
 
-@pytest.mark.parametrize("sizes", [(1, 8, 4), (12, 48, 32), (3, 100, 64)])
-def test_a_step_has_the_products_that_torch_counts(sizes):
-    depth, width, batch_size = sizes
-    _, weights, _ = costs._sizes(Trial(depth=depth, width=width, batch_size=batch_size))
-    assert 3 * batch_size * weights == _multiplications(*sizes)
+@pytest.mark.parametrize("shape", [(1, 8, 4), (12, 48, 32), (3, 100, 64)])
+def test_a_step_has_the_products_that_torch_counts(shape):
+    depth, width, batch_size = shape
+    _, weights, _ = sizes(Trial(depth=depth, width=width, batch_size=batch_size))
+    assert 3 * batch_size * weights == _multiplications(*shape)
 
 
 def test_a_recurrent_step_has_its_products_at_each_time_step_and_its_weights_once():
     trial = Trial(family="lstm", task="copy", depth=20, width=16, batch_size=8)
-    signals, met, kept = costs._sizes(trial)
+    signals, met, kept = sizes(trial)
     cell = torch.nn.LSTM(trial.features, 16, bias=False)
     assert kept - 16 * trial.outputs == sum(weight.numel() for weight in cell.parameters())
     assert met - 16 * trial.outputs == 20 * (kept - 16 * trial.outputs)
