@@ -1,4 +1,4 @@
-"""The sweep file's reference as Markdown, from the declarations: `python -m gradatlas.sweeps.reference`."""
+"""The tables of docs/sweep-file.md, from the declarations: `python -m gradatlas.sweeps.spec.reference`."""
 
 from __future__ import annotations
 

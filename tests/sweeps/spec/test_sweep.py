@@ -244,6 +244,8 @@ def test_a_bad_set_is_told(tmp_path, override, message):
         load_sweep(path, (override,))
 
 
-def test_the_readme_holds_the_reference():
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    assert reference() in readme, "run `python -m gradatlas.sweeps.reference` and put it into the README"
+def test_the_page_of_the_sweep_file_holds_the_reference():
+    page = (Path(__file__).parents[3] / "docs" / "sweep-file.md").read_text(encoding="utf-8")
+    assert reference() in page, (
+        "run `python -m gradatlas.sweeps.spec.reference` and put its two tables into docs/sweep-file.md"
+    )
