@@ -5,44 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-_WORDS = {
-    "activation": {
-        "relu": "ReLU",
-        "leaky_relu": "leaky ReLU",
-        "elu": "ELU",
-        "selu": "SELU",
-        "gelu": "GELU",
-        "silu": "SiLU",
-    },
-    "norm": {"none": "no norm", "batch": "batch norm", "layer": "layer norm"},
-    "norm_position": {"before": "norm before φ", "after": "norm after φ"},
-    "skip": {
-        "none": "no skip",
-        "residual": "residual",
-        "preactivation": "pre-activation residual",
-        "scaled": "scaled residual",
-    },
-    "init": {
-        "xavier": "Xavier",
-        "xavier_normal": "Xavier normal",
-        "xavier_uniform": "Xavier uniform",
-        "he": "He",
-        "he_normal": "He normal",
-        "he_uniform": "He uniform",
-        "lecun": "LeCun",
-        "torch_default": "PyTorch's default",
-    },
-    "family": {"mlp": "MLP", "rnn": "RNN", "lstm": "LSTM", "gru": "GRU"},
-}
+from gradatlas.study.trial import PARAMETERS
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NAMELESS = ("part", "activation", "norm", "norm_position", "skip", "init", "family", "optimizer", "task")
 
 
 def word(column: str, value: object) -> str:
     """A parameter's value for a reader: 'ReLU', 'batch norm', 'no skip', 'width 64'."""
-    known = _WORDS.get(column, {}).get(str(value))
-    if known is not None:
-        return known
+    table = PARAMETERS[column].table if column in _NAMELESS[1:] else {}
+    if str(value) in table:
+        return table[str(value)].title
     if value is None and column in _NAMELESS:
         return f"{column.replace('_', ' ')} not recorded"
     text = number(value) if isinstance(value, float) else str(value)

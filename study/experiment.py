@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.choices.initializers import sigma_b, sigma_w
 from gradatlas.study.choices.tasks import Data, batch_indices, task_named
-from gradatlas.study.families import FAMILIES
+from gradatlas.study.families import ARCHITECTURES
 from gradatlas.study.networks.model import Model
 from gradatlas.study.profiles.profile import Profile
 from gradatlas.study.records import COLUMNS, Role
@@ -96,7 +97,7 @@ class Experiment:
     def _measure(self) -> None:
         """The pack's profile at initialisation, once."""
         if self._profile is None:
-            family = FAMILIES[self._trials[0].family]
+            family = ARCHITECTURES[self._trials[0].family]
             self._profile, self._initial = family.profile(
                 self._trials, self._first_batch(), device=self._device
             )
@@ -220,7 +221,7 @@ def _add_training(
         limits=limits,
     )
     for place, row in enumerate(rows):
-        weights = FAMILIES[row["family"]].weights(row["depth"])
+        weights = FAMILIES[row["family"]].hidden_weights(row["depth"])
         row |= _training_row(training, place, weights) | _measured_row(training, place, trials[place])
         row["outcome"] = labels[place]
 

@@ -1,4 +1,4 @@
-"""Families of networks: how a stack is built and measured. A new family is one entry of `FAMILIES`."""
+"""How the stacks of each family are built and measured; `study.choices.families` says what a family is."""
 
 from __future__ import annotations
 
@@ -8,28 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradatlas.study.networks import perceptrons as networks
-from gradatlas.study.networks import recurrent
+from gradatlas.study.networks import perceptrons, recurrent
 from gradatlas.study.networks.model import Model
-from gradatlas.study.profiles import perceptron_profile as propagation
-from gradatlas.study.profiles import recurrent_profile
+from gradatlas.study.profiles import perceptron_profile, recurrent_profile
 from gradatlas.study.profiles.profile import Profile, probes
 from gradatlas.study.shapes import Float
 from gradatlas.study.trial import Trial
 
 
 @dataclass(frozen=True)
-class Family:
+class Architecture:
     """`build(trials, features=…, dtype=…, device=…)`, and `measured(network, inputs, probe)` of a stack in
     float64."""
 
     build: Callable[..., Model]
     measured: Callable[..., Profile]
-    tied: bool  # one weight for all layers (time steps)
-
-    def weights(self, depth: int) -> int:
-        """How many hidden weights a trial of this depth has."""
-        return 1 if self.tied else depth
 
     def profile(
         self,
@@ -48,10 +41,11 @@ class Family:
         return self.measured(network, inputs.to(device, torch.float64), probe), network
 
 
-_RECURRENT = Family(recurrent.build, recurrent_profile.measured, tied=True)
+_PERCEPTRONS = Architecture(perceptrons.build, perceptron_profile.measured)
+_RECURRENT = Architecture(recurrent.build, recurrent_profile.measured)
 
-FAMILIES: dict[str, Family] = {
-    "mlp": Family(networks.build, propagation.measured, tied=False),
+ARCHITECTURES: dict[str, Architecture] = {
+    "mlp": _PERCEPTRONS,
     "rnn": _RECURRENT,
     "lstm": _RECURRENT,
     "gru": _RECURRENT,

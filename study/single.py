@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.choices.tasks import batch_indices, task_named
 from gradatlas.study.experiment import Row, add_initialisation, settings
-from gradatlas.study.families import FAMILIES
+from gradatlas.study.families import ARCHITECTURES
 from gradatlas.study.networks.memory import pack_memory
 from gradatlas.study.randomness import stream
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits, cell_regime, phase, regime, standard_error
 from gradatlas.study.shapes import Float
-from gradatlas.study.trial import PARAMETERS, RECURRENT, Trial
+from gradatlas.study.trial import PARAMETERS, Trial
 
 _TRAINING = frozenset(name for name, parameter in PARAMETERS.items() if parameter.training)
 _INPUT_SEED = 0
@@ -33,7 +34,7 @@ _PACK_BYTES = 2**30  # seeds are measured in packs of about this size
 def gaussian_inputs(trial: Trial, input_std: float) -> Float[Tensor, "batch ... width"]:
     """`batch_size` vectors of dimension `width`, or sequences of `depth` of them, N(0, input_std²) each
     element; the same for every seed."""
-    steps = (trial.depth,) if trial.family in RECURRENT else ()
+    steps = (trial.depth,) if FAMILIES[trial.family].is_recurrent else ()
     drawn = stream(_INPUT_SEED, "inputs").standard_normal((trial.batch_size, *steps, trial.width))
     return torch.from_numpy(drawn * input_std)
 
@@ -57,7 +58,7 @@ def profile_rows(
         inputs = task_inputs(trial)
     else:
         trial, inputs = replace(trial, task=None), gaussian_inputs(trial, input_std)
-    profile = FAMILIES[trial.family].profile
+    profile = ARCHITECTURES[trial.family].profile
     trials = [replace(trial, seed=seed) for seed in range(first_seed, first_seed + seeds)]
     together = max(1, _PACK_BYTES // pack_memory([trial]))
     rows = []

@@ -14,16 +14,19 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from gradatlas.study.choices.activations import ACTIVATIONS
+from gradatlas.study.choices.choice import Choice
+from gradatlas.study.choices.families import FAMILIES, RECURRENT
 from gradatlas.study.choices.initializers import INITIALIZERS
 from gradatlas.study.choices.optimizers import OPTIMIZERS
-from gradatlas.study.choices.structures import NORM_POSITIONS, NORMS, SKIPS
+from gradatlas.study.choices.structures import NORM_POSITIONS, NORMS, SKIPS, StructureKind
 from gradatlas.study.choices.tasks import OTHER_TASKS, TASKS, is_task_name, task_named
 
 Kind = Literal["choice", "integer", "number", "threshold"]
 
-RECURRENT = ("rnn", "lstm", "gru")
-FAMILIES = ("mlp", *RECURRENT)
-DTYPES = ("float32", "bfloat16")
+DTYPES: dict[str, StructureKind] = {
+    "float32": StructureKind("float32", "24 bits of precision"),
+    "bfloat16": StructureKind("bfloat16", "8 bits of precision, the range of float32"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Parameter:
 
     kind: Kind
     meaning: str
-    choices: tuple[str, ...] = ()
+    table: Mapping[str, Choice] = field(default_factory=dict)  # of what may be chosen
     is_other: Callable[[str], bool] | None = None  # whether a name beside the choices may stand here
     others: str = ""  # those names in words
     low: float = -math.inf
@@ -40,6 +43,11 @@ class Parameter:
     below: float = math.inf
     shared: bool = False
     training: bool = False  # changes training alone, nothing that is measured at initialisation
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names that may be chosen."""
+        return tuple(self.table)
 
     def names(self) -> tuple[str, ...]:
         """The choices, and in words what else may stand here."""
@@ -56,7 +64,7 @@ class Parameter:
         return f"must be {noun} {'>' if self.open_low else '>='} {self.low:g}{upper}"
 
     def accepts(self, value: Any) -> bool:
-        """Whether one value obeys the rule; booleans are no numbers."""
+        """Whether one value obeys the rule; booleans do not count as numbers."""
         if self.kind == "choice":
             is_other = self.is_other is not None and isinstance(value, str) and self.is_other(value)
             return is_other or (isinstance(value, str) and value in self.choices)
@@ -72,14 +80,14 @@ class Parameter:
         return math.isfinite(value) and above and value < self.below
 
 
-def _choice(default: str, table: Any, meaning: str, *, training: bool = False) -> Any:
-    parameter = Parameter("choice", meaning, choices=tuple(table), shared=True, training=training)
+def _choice(default: str, table: Mapping[str, Choice], meaning: str, *, training: bool = False) -> Any:
+    parameter = Parameter("choice", meaning, table=table, shared=True, training=training)
     return field(default=default, metadata={"parameter": parameter})
 
 
 def _task(default: str, meaning: str) -> Any:
     parameter = Parameter(
-        "choice", meaning, choices=tuple(TASKS), is_other=is_task_name, others=OTHER_TASKS, shared=True
+        "choice", meaning, table=TASKS, is_other=is_task_name, others=OTHER_TASKS, shared=True
     )
     return field(default=default, metadata={"parameter": parameter})
 
@@ -125,10 +133,10 @@ class Trial:
     )
     optimizer: str = _choice("sgd", OPTIMIZERS, "update rule", training=True)
     learning_rate: float = _number(0.1, "step size", positive=True, training=True)
-    momentum: float = _number(0.9, "of optimizer momentum", below=1.0, training=True)
-    adam_beta1: float = _number(0.9, "decay of adam's mean", below=1.0, training=True)
-    adam_beta2: float = _number(0.999, "decay of adam's mean square", below=1.0, training=True)
-    adam_eps: float = _number(1e-8, "added to adam's root", positive=True, training=True)
+    momentum: float = _number(0.9, "momentum coefficient", below=1.0, training=True)
+    adam_beta1: float = _number(0.9, "decay of Adam's mean", below=1.0, training=True)
+    adam_beta2: float = _number(0.999, "decay of Adam's mean square", below=1.0, training=True)
+    adam_eps: float = _number(1e-8, "ε in Adam's denominator", positive=True, training=True)
     task: str | None = _task("digits", "data and loss")
     batch_size: int = _integer(64, 1, "examples per training step")
     steps: int = _integer(100, 0, "training steps; 0 measures at initialisation only", training=True)
@@ -167,7 +175,7 @@ class Trial:
     def pack_key(self) -> tuple:
         """What trials must agree on to be trained in one pack."""
         shared = tuple(getattr(self, name) for name, parameter in PARAMETERS.items() if parameter.shared)
-        return (*shared, self.depth) if self.family in RECURRENT else shared
+        return (*shared, self.depth) if FAMILIES[self.family].is_recurrent else shared
 
 
 PARAMETERS: dict[str, Parameter] = {
@@ -203,7 +211,7 @@ def reject_bad_task(trial: Trial) -> None:
             f"batch_size: must be <= {task.training_examples}, the training examples of task "
             f"'{trial.task}', but got {trial.batch_size}"
         )
-    is_recurrent = trial.family in RECURRENT
+    is_recurrent = FAMILIES[trial.family].is_recurrent
     if is_recurrent != task.is_sequence:
         noun = "a sequence" if is_recurrent else "no sequence"
         fitting = ", ".join(name for name, other in TASKS.items() if other.is_sequence == is_recurrent)
@@ -226,7 +234,7 @@ def reject_bad_task(trial: Trial) -> None:
 def reject_bad_family(trial: Trial) -> None:
     """Raise ValueError where family and structure do not go together."""
     for name in ("norm", "norm_position", "skip"):
-        if trial.family in RECURRENT and getattr(trial, name) != DEFAULTS[name]:
+        if FAMILIES[trial.family].is_recurrent and getattr(trial, name) != DEFAULTS[name]:
             raise ValueError(
                 f"{name}: must be '{DEFAULTS[name]}' with family '{trial.family}', which has none, "
                 f"but got '{getattr(trial, name)}'; remove it or use family 'mlp'"

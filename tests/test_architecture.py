@@ -63,8 +63,8 @@ EXCEPTIONS = {
 # it in its list, never one below.
 ORDER = {
     "study": [
-        "shapes", "randomness", "state", "regimes", "choices", "trial", "networks", "profiles", "families",
-        "records", "theory", "training", "experiment", "single", "chain",
+        "shapes", "lazy_torch", "randomness", "state", "regimes", "choices", "trial", "networks", "profiles",
+        "families", "records", "theory", "training", "experiment", "single", "chain",
     ],
     "sweeps": [
         "errors", "sampling", "spec", "planning", "store", "running", "workers", "jobs", "command", "cli",

@@ -10,6 +10,7 @@ import polars as pl
 
 from gradatlas.analysis.reading.cells import cells
 from gradatlas.analysis.reading.row_sample import sampled
+from gradatlas.study.choices.families import FEED_FORWARD
 from gradatlas.study.regimes import Limits
 
 _CLIPS = ("clip_norm", "clip_value", "clip_adaptive")
@@ -41,7 +42,7 @@ class Evidence:
     @cached_property
     def networks(self) -> pl.DataFrame:
         """Feed-forward cells of wide layers."""
-        return self.cells.filter(pl.col("family") == "mlp", pl.col("width") > 1)
+        return self.cells.filter(pl.col("family").is_in(FEED_FORWARD), pl.col("width") > 1)
 
     @cached_property
     def trained(self) -> pl.DataFrame:
@@ -76,7 +77,7 @@ def evidence(trials: pl.LazyFrame, limits: Limits) -> Evidence:
 def _profiles(trials: pl.LazyFrame) -> pl.DataFrame:
     """Of a sample of plain trials: how far the factors are from each step, and the median factor of each."""
     plain = trials.filter(
-        pl.col("family") == "mlp",
+        pl.col("family").is_in(FEED_FORWARD),
         pl.col("norm") == "none",
         pl.col("skip") == "none",
         pl.col("weight_factor_profile").list.len() > 1,

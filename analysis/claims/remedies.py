@@ -15,6 +15,7 @@ from gradatlas.analysis.claims.evidence import Evidence
 from gradatlas.analysis.claims.gradients import STRATA
 from gradatlas.analysis.claims.rules import MATTERS, PREVENTED, Rule, above, below
 from gradatlas.analysis.measures.effects import Effect, difference, share
+from gradatlas.study.choices.families import FEED_FORWARD, RECURRENT
 
 _RUN = "gradatlas run claims (part {part})"
 _WORDS = (
@@ -102,7 +103,7 @@ def _clipping(evidence: Evidence, kind: str, family: pl.Expr, regime: str) -> pl
     return with_arm(evidence.trained, pl.col(kind).is_not_null(), among)
 
 
-_FEED_FORWARD, _RECURRENT = pl.col("family") == "mlp", pl.col("family") != "mlp"
+_FEED_FORWARD, _RECURRENT = pl.col("family").is_in(FEED_FORWARD), pl.col("family").is_in(RECURRENT)
 _TRAINING_STRATA = ("part", "activation", "octave")
 
 

@@ -11,9 +11,10 @@ from gradatlas.analysis.claims.claim import Claim
 from gradatlas.analysis.claims.evidence import SMALL, USUAL, Evidence
 from gradatlas.analysis.claims.rules import MATTERS, above, below
 from gradatlas.analysis.measures.effects import difference, mean_difference, median
+from gradatlas.study.choices.families import FEED_FORWARD
 
 _RUN = "gradatlas run claims (part training)"
-_FEED_FORWARD = pl.col("family") == "mlp"
+_FEED_FORWARD = pl.col("family").is_in(FEED_FORWARD)
 _UNCLIPPED = pl.all_horizontal(pl.col("clip_norm", "clip_value", "clip_adaptive").is_null())
 
 

@@ -24,6 +24,7 @@ from gradatlas.analysis.figures.plot import Drawing, Plot, panels_shown
 from gradatlas.analysis.reading.panels import with_panels
 from gradatlas.analysis.reading.tables import layers
 from gradatlas.analysis.words import number
+from gradatlas.study.choices.families import FEED_FORWARD
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
 _FEW = 5  # a curve of fewer trials is dashed
@@ -51,7 +52,7 @@ def _group_names(sigma_w: np.ndarray, edges: list[float]) -> list[str]:
 
 def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:
     """`curves` of the feed-forward networks."""
-    return curves(trials.filter(pl.col("family").fill_null("mlp") == "mlp"))
+    return curves(trials.filter(pl.col("family").fill_null("mlp").is_in(FEED_FORWARD)))
 
 
 def curves(trials: pl.LazyFrame) -> pl.DataFrame:

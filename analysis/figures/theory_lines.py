@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from gradatlas.analysis.figures.maps import Extent
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.theory.critical import critical, has_fixed_points
 from gradatlas.study.theory.meanfield import Structure
 from gradatlas.study.theory.predictions import gaussian_statistics, networks_at, predicted
@@ -58,7 +59,7 @@ def _lines(values: tuple, frame: Extent) -> Lines | None:
     if np.isnan(decades).all():
         return None
     line = None
-    if structure.family == "mlp" and has_fixed_points(structure):
+    if not FAMILIES[structure.family].is_recurrent and has_fixed_points(structure):
         line = critical(structure, added_variance=sigma_b**2).sigma_w
     inside = line if line and frame.bottom < np.log2(line) < frame.top else None
     return Lines(np.log2(depths), log_sigma, decades, inside)

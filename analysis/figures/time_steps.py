@@ -7,14 +7,13 @@ from matplotlib.figure import Figure
 
 from gradatlas.analysis.figures import profiles
 from gradatlas.analysis.figures.plot import Drawing, Plot
+from gradatlas.study.choices.families import RECURRENT
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
-
-_FAMILIES = ("rnn", "lstm", "gru")
 
 
 def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:
     """`profiles.curves` of the recurrent networks; `back` counts time steps."""
-    return profiles.curves(trials.filter(pl.col("family").is_in(_FAMILIES)))
+    return profiles.curves(trials.filter(pl.col("family").is_in(RECURRENT)))
 
 
 def draw(drawing: Drawing) -> Figure:

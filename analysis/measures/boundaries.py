@@ -24,6 +24,7 @@ from gradatlas.analysis.measures.level_crossing import LEAST_POINTS, Crossing, c
 from gradatlas.analysis.measures.regions import depth_bands, wilson
 from gradatlas.analysis.reading.cells import cells
 from gradatlas.analysis.reading.panels import SETTING, setting_columns
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.regimes import DEFAULT_LIMITS, UNDETERMINED, Limits, regime
 from gradatlas.study.theory.critical import critical, has_fixed_points
 from gradatlas.study.theory.meanfield import Structure
@@ -226,7 +227,7 @@ def _critical(*setting: Any) -> tuple[float | None, str]:
         return None, "no theory: the setting is not recorded"
     *values, sigma_b = setting
     structure = Structure(**dict(zip((*SETTING[1:], *_STRUCTURE), values, strict=True)))
-    if structure.family != "mlp" or not has_fixed_points(structure):
+    if FAMILIES[structure.family].is_recurrent or not has_fixed_points(structure):
         return None, ""
     found = critical(structure, added_variance=sigma_b**2)
     return found.sigma_w, f"theory: {found.note}" if found.note else ""

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from gradatlas.study.lazy_torch import Tensor, torch
 
-_aten = torch.ops.aten
 _SELU_SCALE = 1.0507009873554805
 _SELU_ALPHA = 1.6732632423543772
 
@@ -33,12 +31,15 @@ class Activation:
     """
 
     name: str
+    title: str
+    meaning: str
     value: Callable[[Tensor, Tensor | None], Tensor]
     backward: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
     in_place: bool
     largest_derivative: float
     near_zero: Slopes | None  # None: φ(0) ≠ 0
     far_out: Slopes | None  # None: φ is bounded
+    kinks: tuple[float, ...] = ()  # where φ or φ′ jumps: a quadrature must not run across them
 
     @property
     def leak(self) -> float | None:
@@ -51,47 +52,72 @@ class Activation:
         return self.backward(torch.ones_like(h), h, self.value(h, None), None)
 
 
-def _unary(function: Callable) -> Callable[[Tensor, Tensor | None], Tensor]:
+Value = Callable[[Tensor, Tensor | None], Tensor]
+Backward = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+def _unary(name: str) -> Value:
     """A value function from one of torch's elementwise functions with an `out` argument."""
-    return lambda h, out: function(h) if out is None else function(h, out=out)
+
+    def value(h: Tensor, out: Tensor | None) -> Tensor:
+        function = getattr(torch, name)
+        return function(h) if out is None else function(h, out=out)
+
+    return value
 
 
-def _of_output(name: str, *constants) -> Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]:
+def _kernel(name: str, *constants: float) -> Value:
+    """A value function from one of torch's kernels that takes (h, constants)."""
+
+    def value(h: Tensor, out: Tensor | None) -> Tensor:
+        kernel = getattr(torch.ops.aten, name)
+        return kernel.default(h, *constants) if out is None else kernel.out(h, *constants, out=out)
+
+    return value
+
+
+def _of_output(name: str, *constants: Any) -> Backward:
     """A backward function from torch's fused kernel that takes (g, y, constants)."""
-    kernel, into = getattr(_aten, name).default, getattr(_aten, name).grad_input
-    return lambda g, h, y, out: (
-        kernel(g, y, *constants) if out is None else into(g, y, *constants, grad_input=out)
-    )
+
+    def backward(g: Tensor, h: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
+        kernel = getattr(torch.ops.aten, name)
+        if out is None:
+            return kernel.default(g, y, *constants)
+        return kernel.grad_input(g, y, *constants, grad_input=out)
+
+    return backward
 
 
-def _of_input(name: str, *constants, **options) -> Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]:
+def _of_input(name: str, *constants: Any) -> Backward:
     """A backward function from torch's fused kernel that takes (g, h, constants)."""
-    kernel, into = getattr(_aten, name).default, getattr(_aten, name).grad_input
-    return lambda g, h, y, out: (
-        kernel(g, h, *constants, **options)
-        if out is None
-        else into(g, h, *constants, **options, grad_input=out)
+    of_output = _of_output(name, *constants)
+    return lambda g, h, y, out: of_output(g, h, h, out)
+
+
+def _elu_backward(alpha: float, scale: float) -> Backward:
+    # From h, not from y: α + y has no digits left where φ′ = αeʰ is below the rounding of α.
+    def backward(g: Tensor, h: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
+        kernel = torch.ops.aten.elu_backward
+        if out is None:
+            return kernel.default(g, alpha, scale, 1.0, False, h)
+        return kernel.grad_input(g, alpha, scale, 1.0, False, h, grad_input=out)
+
+    return backward
+
+
+def _elu(name: str, title: str, meaning: str, alpha: float, scale: float) -> Activation:
+    return Activation(
+        name,
+        title,
+        meaning,
+        value=_kernel("elu", alpha, scale, 1.0),
+        backward=_elu_backward(alpha, scale),
+        in_place=False,
+        largest_derivative=scale * max(alpha, 1.0),
+        near_zero=(scale * alpha, scale),
+        far_out=(0.0, scale),
+        kinks=(0.0,),
     )
-
-
-def _elu(alpha: float, scale: float) -> dict:
-    return {
-        "value": lambda h, out: (
-            _aten.elu.default(h, alpha, scale, 1.0)
-            if out is None
-            else _aten.elu.out(h, alpha, scale, 1.0, out=out)
-        ),
-        # From h, not from y: α + y has no digits left where φ′ = αeʰ is below the rounding of α.
-        "backward": lambda g, h, y, out: (
-            _aten.elu_backward.default(g, alpha, scale, 1.0, False, h)
-            if out is None
-            else _aten.elu_backward.grad_input(g, alpha, scale, 1.0, False, h, grad_input=out)
-        ),
-        "in_place": False,
-        "largest_derivative": scale * max(alpha, 1.0),
-        "near_zero": (scale * alpha, scale),
-        "far_out": (0.0, scale),
-    }
 
 
 _LEAK = 0.01  # torch.nn.LeakyReLU's default
@@ -101,6 +127,8 @@ ACTIVATIONS: dict[str, Activation] = {
     for entry in (
         Activation(
             "linear",
+            "linear",
+            "h",
             value=lambda h, out: h.clone() if out is None else (h if out is h else out.copy_(h)),
             backward=lambda g, h, y, out: g.clone() if out is None else (g if out is g else out.copy_(g)),
             in_place=True,
@@ -110,7 +138,9 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
         Activation(
             "sigmoid",
-            value=_unary(torch.sigmoid),
+            "sigmoid",
+            "1 / (1 + e⁻ʰ)",
+            value=_unary("sigmoid"),
             backward=_of_output("sigmoid_backward"),
             in_place=True,
             largest_derivative=0.25,
@@ -119,7 +149,9 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
         Activation(
             "tanh",
-            value=_unary(torch.tanh),
+            "tanh",
+            "tanh h",
+            value=_unary("tanh"),
             backward=_of_output("tanh_backward"),
             in_place=True,
             largest_derivative=1.0,
@@ -128,29 +160,35 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
         Activation(
             "relu",
+            "ReLU",
+            "max(h, 0)",
             value=lambda h, out: torch.relu(h) if out is None else torch.clamp_min(h, 0.0, out=out),
             backward=_of_output("threshold_backward", 0.0),
             in_place=True,
             largest_derivative=1.0,
             near_zero=(0.0, 1.0),
             far_out=(0.0, 1.0),
+            kinks=(0.0,),
         ),
         Activation(
             "leaky_relu",
-            value=lambda h, out: (
-                functional.leaky_relu(h, _LEAK) if out is None else _aten.leaky_relu.out(h, _LEAK, out=out)
-            ),
+            "leaky ReLU",
+            "h for h > 0, else h / 100",
+            value=_kernel("leaky_relu", _LEAK),
             backward=_of_output("leaky_relu_backward", _LEAK, True),
             in_place=True,
             largest_derivative=1.0,
             near_zero=(_LEAK, 1.0),
             far_out=(_LEAK, 1.0),
+            kinks=(0.0,),
         ),
-        Activation("elu", **_elu(1.0, 1.0)),
-        Activation("selu", **_elu(_SELU_ALPHA, _SELU_SCALE)),
+        _elu("elu", "ELU", "h for h > 0, else eʰ − 1", 1.0, 1.0),
+        _elu("selu", "SELU", "1.0507 · (h for h > 0, else 1.6733 (eʰ − 1))", _SELU_ALPHA, _SELU_SCALE),
         Activation(
             "gelu",
-            value=lambda h, out: functional.gelu(h) if out is None else _aten.gelu.out(h, out=out),
+            "GELU",
+            "h Φ(h), Φ the normal distribution",
+            value=_kernel("gelu"),
             backward=_of_input("gelu_backward"),
             in_place=False,
             largest_derivative=1.1289042,  # at h = √2
@@ -159,7 +197,9 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
         Activation(
             "silu",
-            value=lambda h, out: functional.silu(h) if out is None else _aten.silu.out(h, out=out),
+            "SiLU",
+            "h / (1 + e⁻ʰ)",
+            value=_kernel("silu"),
             backward=_of_input("silu_backward"),
             in_place=False,
             largest_derivative=1.0998393,  # at h ≈ 2.3994
@@ -168,7 +208,9 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
         Activation(
             "softplus",
-            value=lambda h, out: functional.softplus(h) if out is None else _aten.softplus.out(h, out=out),
+            "softplus",
+            "ln(1 + eʰ)",
+            value=_kernel("softplus"),
             backward=_of_input("softplus_backward", 1.0, 20.0),
             in_place=False,
             largest_derivative=1.0,

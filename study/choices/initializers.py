@@ -23,9 +23,12 @@ class Initializer:
     σ_w is the root of a pre-activation's variance under inputs of mean square 1.
     """
 
+    title: str
+    meaning: str
     draw: Callable[[np.random.Generator, int, int], np.ndarray]
     sigma_w: Callable[[int, int], float]
     uniform_bias: bool = False  # biases U(±1/√fan_in), as torch.nn.Linear draws them
+    is_independent: bool = True  # each weight of the others: what finite-width theory is derived for
 
 
 def _normal(std: Callable[[int, int], float]) -> Callable[[np.random.Generator, int, int], np.ndarray]:
@@ -73,20 +76,38 @@ def _root_of(square: Callable[[int, int], float]) -> Callable[[int, int], float]
 _ONE, _TWO = _root_of(lambda fan_in, fan_out: 1.0), _root_of(lambda fan_in, fan_out: 2.0)
 _GLOROT = _root_of(lambda fan_in, fan_out: 2.0 * fan_in / (fan_in + fan_out))
 
+_XAVIER_NORMAL = "normal, variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010)"
+_HE_NORMAL = "normal, variance 2 / fan_in (He et al. 2015)"
+
 INITIALIZERS: dict[str, Initializer] = {
-    "xavier": Initializer(_normal(_xavier), _GLOROT),
-    "xavier_normal": Initializer(_normal(_xavier), _GLOROT),
-    "xavier_uniform": Initializer(_uniform(_xavier), _GLOROT),
-    "he": Initializer(_normal(_he), _TWO),
-    "he_normal": Initializer(_normal(_he), _TWO),
-    "he_uniform": Initializer(_uniform(_he), _TWO),
-    "lecun": Initializer(_normal(_lecun), _ONE),
-    "orthogonal": Initializer(_orthogonal, _root_of(lambda fan_in, fan_out: min(1.0, fan_in / fan_out))),
+    "xavier": Initializer("Xavier", _XAVIER_NORMAL, _normal(_xavier), _GLOROT),
+    "xavier_normal": Initializer("Xavier normal", _XAVIER_NORMAL, _normal(_xavier), _GLOROT),
+    "xavier_uniform": Initializer(
+        "Xavier uniform", "uniform, of the same variance", _uniform(_xavier), _GLOROT
+    ),
+    "he": Initializer("He", _HE_NORMAL, _normal(_he), _TWO),
+    "he_normal": Initializer("He normal", _HE_NORMAL, _normal(_he), _TWO),
+    "he_uniform": Initializer("He uniform", "uniform, of the same variance", _uniform(_he), _TWO),
+    "lecun": Initializer("LeCun", "normal, variance 1 / fan_in (LeCun et al. 1998)", _normal(_lecun), _ONE),
+    "orthogonal": Initializer(
+        "orthogonal",
+        "orthonormal rows or columns (Saxe et al. 2013)",
+        _orthogonal,
+        _root_of(lambda fan_in, fan_out: min(1.0, fan_in / fan_out)),
+        is_independent=False,
+    ),
     "torch_default": Initializer(
-        _uniform(_torch_default), lambda fan_in, fan_out: 1.0 / math.sqrt(3.0), uniform_bias=True
+        "PyTorch's default",
+        "uniform within ±1 / √fan_in, biases too, as torch.nn.Linear",
+        _uniform(_torch_default),
+        lambda fan_in, fan_out: 1.0 / math.sqrt(3.0),
+        uniform_bias=True,
     ),
     "small_normal": Initializer(
-        _normal(lambda fan_in, fan_out: 0.01), lambda fan_in, fan_out: 0.01 * math.sqrt(fan_in)
+        "small normal",
+        "normal, deviation 0.01 at every width",
+        _normal(lambda fan_in, fan_out: 0.01),
+        lambda fan_in, fan_out: 0.01 * math.sqrt(fan_in),
     ),
 }
 

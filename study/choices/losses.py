@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from gradatlas.study.lazy_torch import Tensor, torch
 from gradatlas.study.shapes import Float, Int
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from gradatlas.study.lazy_torch import Tensor, torch
 
 Rates = Mapping[str, Tensor]
 Update = Callable[[Tensor, Tensor, tuple[Tensor, ...], Rates, int], None]
@@ -24,6 +23,8 @@ class Optimizer:
     `rates` names the trial's parameters that it reads. The gradient may be overwritten.
     """
 
+    title: str
+    meaning: str
     update: Update
     slots: int
     rates: tuple[str, ...]
@@ -55,7 +56,19 @@ def _adam(parameter: Tensor, gradient: Tensor, slots: tuple[Tensor, ...], rates:
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
-    "sgd": Optimizer(_sgd, 0, ("learning_rate",)),
-    "momentum": Optimizer(_momentum, 1, ("learning_rate", "momentum")),
-    "adam": Optimizer(_adam, 2, ("learning_rate", "adam_beta1", "adam_beta2", "adam_eps")),
+    "sgd": Optimizer("sgd", "as torch.optim.SGD", _sgd, 0, ("learning_rate",)),
+    "momentum": Optimizer(
+        "momentum",
+        "SGD with momentum (Polyak 1964), as torch.optim.SGD",
+        _momentum,
+        1,
+        ("learning_rate", "momentum"),
+    ),
+    "adam": Optimizer(
+        "adam",
+        "Kingma & Ba (2015), as torch.optim.Adam",
+        _adam,
+        2,
+        ("learning_rate", "adam_beta1", "adam_beta2", "adam_eps"),
+    ),
 }

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
-NORMS = ("none", "batch", "layer")
+
+@dataclass(frozen=True)
+class NormKind:
+    """A normalisation; `axis` of (trials, batch, units) is that of mean and variance, None of no norm."""
+
+    title: str
+    meaning: str
+    axis: Literal[1, 2] | None
 
 
-NORM_POSITIONS = ("before", "after")
+@dataclass(frozen=True)
+class StructureKind:
+    """A position of the norm, or a kind of skip connection; `block_kinds` says what it does to a block."""
+
+    title: str
+    meaning: str
 
 
-SKIPS = ("none", "residual", "preactivation", "scaled")
-
+NORMS: dict[str, NormKind] = {
+    "none": NormKind("no norm", "no normalisation", None),
+    "batch": NormKind("batch norm", "of each unit over the batch, in train mode (Ioffe & Szegedy 2015)", 1),
+    "layer": NormKind("layer norm", "of each example over the units (Ba et al. 2016)", 2),
+}
+NORM_POSITIONS: dict[str, StructureKind] = {
+    "before": StructureKind("norm before φ", "φ(norm(W x))"),
+    "after": StructureKind("norm after φ", "norm(φ(W x))"),
+}
+SKIPS: dict[str, StructureKind] = {
+    "none": StructureKind("no skip", "x′ = φ(W x)"),
+    "residual": StructureKind("residual", "x′ = x + φ(W x)"),
+    "preactivation": StructureKind("pre-activation residual", "x′ = x + W φ(x) (He et al. 2016)"),
+    "scaled": StructureKind("scaled residual", "x′ = x + W φ(x) / √L (De & Smith 2020)"),
+}
 
 OperationKind = Literal["linear", "norm", "activation"]
 

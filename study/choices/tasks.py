@@ -16,18 +16,18 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from gradatlas.study.choices.losses import CROSS_ENTROPY, SQUARED_ERROR, Loss
 from gradatlas.study.choices.own_data import is_file_name, read_examples
 from gradatlas.study.choices.sequences import SYMBOLS, Examples, adding, copy_memory
 from gradatlas.study.choices.synthetic import spiral_examples, teacher_examples
+from gradatlas.study.lazy_torch import Tensor, torch
 from gradatlas.study.randomness import stream
 from gradatlas.study.shapes import Float
 
 _TASK_SEED = 0
 _TEACHER_EXAMPLES, _SPIRAL_EXAMPLES = 5120, 2000
+_TEACHER_DIMENSION = 64
 _LARGEST_TEACHER = 2**16  # dimensions; its examples take 2.5 GiB
 
 
@@ -49,6 +49,8 @@ class Task:
     its own. A flat task has none.
     """
 
+    title: str
+    meaning: str
     training_examples: int
     features: int  # of an example, or of one of its time steps
     outputs: int
@@ -108,7 +110,9 @@ def _teacher(dimension: int) -> Task:
             f"teacher:N: N must be <= {_LARGEST_TEACHER} dimensions, but is {dimension}; take fewer"
         )
     training = _TEACHER_EXAMPLES - _test_examples(_TEACHER_EXAMPLES)
-    return Task(training, dimension, 1, SQUARED_ERROR, partial(_teacher_data, dimension))
+    title = "teacher" if dimension == _TEACHER_DIMENSION else f"teacher:{dimension}"
+    meaning = f"answers of a fixed random tanh network to N(0, 1) in {dimension} dimensions"
+    return Task(title, meaning, training, dimension, 1, SQUARED_ERROR, partial(_teacher_data, dimension))
 
 
 @cache
@@ -128,7 +132,8 @@ def _task_of_file(path: str, *version: int) -> Task:
     _reject_constant(data.targets, path, "classes" if examples.are_classes else "values")
     outputs = int(labels.max()) + 1 if examples.are_classes else values.shape[1]
     loss = CROSS_ENTROPY if examples.are_classes else SQUARED_ERROR
-    return Task(len(data.inputs), features.shape[1], outputs, loss, lambda: data)
+    title = Path(path).stem
+    return Task(title, "your own", len(data.inputs), features.shape[1], outputs, loss, lambda: data)
 
 
 def _reject_constant(targets: Tensor, path: str, noun: str) -> None:
@@ -163,16 +168,49 @@ def _loader(name: str, draw: Callable[[np.random.Generator, int, int], Examples]
 
 
 TASKS: dict[str, Task] = {
-    "digits": Task(training_examples=1437, features=64, outputs=10, loss=CROSS_ENTROPY, load=_digits),
-    "teacher": _teacher(64),
-    "spirals": Task(training_examples=1600, features=2, outputs=2, loss=CROSS_ENTROPY, load=_spirals),
+    "digits": Task(
+        "digits",
+        "8 × 8 pixels to one of 10 digits",
+        training_examples=1437,
+        features=64,
+        outputs=10,
+        loss=CROSS_ENTROPY,
+        load=_digits,
+    ),
+    "teacher": _teacher(_TEACHER_DIMENSION),
+    "spirals": Task(
+        "spirals",
+        "points of the plane to one of two interleaved spirals",
+        training_examples=1600,
+        features=2,
+        outputs=2,
+        loss=CROSS_ENTROPY,
+        load=_spirals,
+    ),
     "digit_rows": Task(
-        1437, features=8, outputs=10, loss=CROSS_ENTROPY, load=_digit_rows, least_steps=8, steps=8
+        "digit rows",
+        "the digits, a row of 8 pixels at each of 8 time steps",
+        training_examples=1437,
+        features=8,
+        outputs=10,
+        loss=CROSS_ENTROPY,
+        load=_digit_rows,
+        least_steps=8,
+        steps=8,
     ),
     "adding": Task(
-        _SEQUENCES, features=2, outputs=1, loss=SQUARED_ERROR, load=_loader("adding", adding), least_steps=2
+        "adding",
+        "the sum of the two marked numbers of a sequence (Hochreiter & Schmidhuber 1997)",
+        _SEQUENCES,
+        features=2,
+        outputs=1,
+        loss=SQUARED_ERROR,
+        load=_loader("adding", adding),
+        least_steps=2,
     ),
     "copy": Task(
+        "copy",
+        "the first symbol of a sequence, after a delay (Arjovsky et al. 2016)",
         _SEQUENCES,
         features=SYMBOLS + 1,
         outputs=SYMBOLS,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gradatlas.study.choices.activations import Activation
-from gradatlas.study.choices.structures import OperationKind
+from gradatlas.study.choices.structures import NORMS, OperationKind
 from gradatlas.study.networks.products import affine, multiply, multiply_transposed
 
 Kept = tuple[Tensor, ...]
@@ -154,6 +154,6 @@ def operations(
     made: dict[OperationKind, Operation] = {
         "linear": Linear(),
         "activation": Nonlinearity(activation),
-        "norm": Norm(1 if norm == "batch" else 2, eps),
+        **({"norm": Norm(axis, eps)} if (axis := NORMS[norm].axis) is not None else {}),
     }
     return tuple(made[kind] for kind in kinds)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gradatlas.study.choices.activations import ACTIVATIONS
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.choices.optimizers import OPTIMIZERS
 from gradatlas.study.choices.structures import block_kinds
 from gradatlas.study.choices.tasks import task_named
-from gradatlas.study.networks.recurrent_cells import CELLS
-from gradatlas.study.trial import RECURRENT, Trial
+from gradatlas.study.trial import Trial
 
 
 class Sizes(NamedTuple):
@@ -25,22 +25,21 @@ def sizes(trial: Trial) -> Sizes:
     """The sizes of a trial's network on its task."""
     task, plane = task_named(trial.task), trial.batch_size * trial.width
     readout = trial.width * task.outputs
-    if trial.family in RECURRENT:
-        gates = CELLS[trial.family](ACTIVATIONS[trial.activation]).gates
-        cell = gates * trial.width * (task.features + trial.width)
-        return Sizes(gates * plane * trial.depth, cell * trial.depth + readout, cell + readout)
+    family = FAMILIES[trial.family]
+    if family.is_recurrent:
+        cell = family.gates * trial.width * (task.features + trial.width)
+        return Sizes(family.gates * plane * trial.depth, cell * trial.depth + readout, cell + readout)
     weights = trial.width * (task.features + (trial.depth - 1) * trial.width) + readout
     return Sizes(plane * trial.depth, weights, weights)
 
 
-_STEP_TENSORS = {"rnn": 2, "lstm": 7, "gru": 7}  # that a time step keeps, of a signal's size
 _BESIDE = 48 * 2**20  # bytes of the BLAS' own buffers, measured; the same for packs of any size
 
 
 def pack_memory(trials: Sequence[Trial]) -> int:
     """Peak bytes of a pack's tensors: of its float64 profile or its float32 training, whichever is more."""
     first = trials[0]
-    if first.family in RECURRENT:
+    if FAMILIES[first.family].is_recurrent:
         return _recurrent_memory(trials)
     parameters = signals = 0
     plane = first.batch_size * first.width  # elements of one trial's signal at one layer
@@ -67,12 +66,11 @@ def _copies(trials: Sequence[Trial]) -> int:
 def _recurrent_memory(trials: Sequence[Trial]) -> int:
     """The same of recurrent nets; each step keeps its states, gates and what they are made of."""
     first = trials[0]
-    cell = CELLS[first.family](ACTIVATIONS[first.activation])
+    cell = FAMILIES[first.family]
     plane = first.batch_size * first.width
     hidden = first.width * (cell.gates * (first.features + first.width) + cell.biases)
     parameters = len(trials) * (hidden + first.outputs * (first.width + 1))
-    kept = _STEP_TENSORS[first.family]
-    signals = len(trials) * first.depth * plane * (kept + cell.biases)
+    signals = len(trials) * first.depth * plane * (cell.kept + cell.biases)
     profile = 8 * (2 * parameters + signals)
     training = 4 * (_copies(trials) * parameters + signals + len(trials) * first.depth * plane * cell.biases)
     return _BESIDE + max(profile, training)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from gradatlas.study.choices.activations import Activation
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.networks.blocks import Kept
 
 State = tuple[Tensor, ...]
@@ -106,8 +107,8 @@ class Vanilla:
 class LSTM:
     """c_t = f c_{t−1} + i g, h_t = o tanh c_t."""
 
-    gates: int = 4
-    biases: int = 4
+    gates: int = FAMILIES["lstm"].gates
+    biases: int = FAMILIES["lstm"].biases
     states: int = 2
 
     def forward(self, weight: Tensor, drive: Tensor, state: State | None) -> tuple[State, Kept]:
@@ -147,8 +148,8 @@ class LSTM:
 class GRU:
     """h_t = (1 − z) n + z h_{t−1}, n = tanh(drive_n + r (h_{t−1} W_hn + b_hn))."""
 
-    gates: int = 3
-    biases: int = 4
+    gates: int = FAMILIES["gru"].gates
+    biases: int = FAMILIES["gru"].biases
     states: int = 1
 
     def forward(self, weight: Tensor, drive: Tensor, state: State | None) -> tuple[State, Kept]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradatlas.study.choices.activations import ACTIVATIONS
 from gradatlas.study.theory.gaussian import nodes, value_and_derivative
 
 _HALVINGS = 40
@@ -26,7 +27,7 @@ def correlation_map(activation: str, c: float, *, q: float, sigma_w: float, sigm
         raise ValueError(f"c: must be a cosine, -1 … 1, but got {c!r}")
     if not (np.isfinite(q) and q > 0):
         raise ValueError(f"q: must be a finite variance > 0, but got {q!r}")
-    z, weights = nodes(q)
+    z, weights = nodes(q, ACTIVATIONS[activation].kinks)
     first = value_and_derivative(activation, np.sqrt(q) * z)[0]
     second = np.sqrt(q) * (c * z[:, None] + np.sqrt(1 - c * c) * z)
     inner = value_and_derivative(activation, second)[0] @ weights

@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.shapes import Float
-from gradatlas.study.theory.meanfield import Branch, Structure, branch
+from gradatlas.study.theory.meanfield import BRANCHES, Branch, Structure, branch
 
 _GRID = np.arange(-46.0, 46.005, 0.01)  # of ln q
 _SMALL, _LARGE = -30.0, 30.0  # where inputs of any scale begin, to find out whether it matters
@@ -49,7 +50,7 @@ class Critical:
 
 def has_fixed_points(structure: Structure) -> bool:
     """Whether one function maps the variance in every layer, whatever the batch."""
-    return structure.skip == "none" and structure.norm != "batch" and structure.family in ("mlp", "rnn")
+    return structure.skip == "none" and structure.norm in BRANCHES and not structure.missing()
 
 
 def fixed_points(structure: Structure, *, sigma_w: float, added_variance: float) -> list[FixedPoint]:
@@ -142,7 +143,7 @@ def log_chi(
     """ln χ where inputs of a given deviation end, for many σ_w at once; raises as `fixed_points` does."""
     for value in sigma_w:
         _reject_bad(structure, float(value), sigma_b**2)
-    recurrent = structure.family != "mlp"
+    recurrent = FAMILIES[structure.family].is_recurrent
     first = (input_std * (np.ones_like(sigma_w) if recurrent else sigma_w)) ** 2 + sigma_b**2
     if recurrent:
         return _excess(structure, sigma_w, float(first[0]), float(np.log(first[0])))

@@ -32,17 +32,18 @@ from gradatlas.study.theory.meanfield import LN10, Expected, Networks, Structure
 
 
 def finite_width(
-    structure: Structure, networks: Networks, profile: Expected, *, orthogonal: bool
+    structure: Structure, networks: Networks, profile: Expected, *, independent: bool
 ) -> tuple[Float[np.ndarray, " networks"], Float[np.ndarray, " networks"]]:
     """(What finite width adds to the mean of G, its standard deviation over seeds), decades.
 
-    Where it is not derived the first is 0 and the second nan.
+    Where it is not derived the first is 0 and the second nan: for norms, skips, and weights that are not
+    `independent` of each other (orthogonal matrices).
     """
     count = len(networks.depth)
     plain = structure.family == "mlp" and structure.norm == "none" and structure.skip == "none"
-    if plain and orthogonal and structure.activation == "linear":
+    if plain and not independent and structure.activation == "linear":
         return np.zeros(count), np.zeros(count)
-    if not plain or orthogonal:
+    if not plain or not independent:
         return np.zeros(count), np.full(count, np.nan)
     order = np.argsort(-networks.depth, kind="stable")
     shift, variance = np.zeros(count), np.zeros(count)

@@ -7,7 +7,7 @@ settings interpolates and never integrates. Sizes are logarithms throughout, so 
 number like any other.
 
 The one idea: the integrand has two scales, that of z and, at h ≈ 1, that of φ. Gauss–Legendre panels
-that double from the finer scale on, with an edge at zero where several activations have a kink, resolve both.
+that double from the finer scale on, with an edge wherever φ has a kink (`Activation.kinks`), resolve both.
 Gauss–Hermite does not: it is 16 % off for a steep φ.
 """
 
@@ -31,22 +31,28 @@ _ANGLES = np.linspace(0.0, 1.0, 65)  # arccos(c) / π: kinks make square roots o
 _HERMITE = 96
 
 
-def nodes(q: float) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
-    """(z, weights) of a quadrature for E[f(√q z)], where f changes over h ≈ 1 and may have a kink at 0."""
+def nodes(
+    q: float, kinks: tuple[float, ...] = ()
+) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+    """(z, weights) of a quadrature for E[f(√q z)]; f(h) changes over h ≈ 1 and has kinks, zero among them."""
     first = min(0.5 / np.sqrt(q), 1.0)
     doublings = max(int(np.ceil(np.log2(_REACH / first))), 4)
     edges = np.concatenate(([0.0], _REACH * 2.0 ** np.arange(-doublings, 1)))
+    # At both signs of each: the rule is symmetric.
+    edges = np.union1d(edges, [z for kink in kinks if (z := abs(kink) / np.sqrt(q)) < _REACH])
     half, middle = np.diff(edges)[:, None] / 2, (edges[1:] + edges[:-1])[:, None] / 2
     z = (middle + half * _RULE[0]).ravel()
     weights = (half * _RULE[1]).ravel() * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
     return np.concatenate((-z[::-1], z)), np.concatenate((weights[::-1], weights))
 
 
-def expectation(function: Callable[[np.ndarray], np.ndarray], q: float) -> float:
-    """E[f(√q z)]; raises ValueError for a variance that is not a finite number >= 0."""
+def expectation(
+    function: Callable[[np.ndarray], np.ndarray], q: float, *, kinks: tuple[float, ...] = ()
+) -> float:
+    """E[f(√q z)], f having kinks there; raises ValueError for a variance that is not a finite number >= 0."""
     if not (np.isfinite(q) and q >= 0):
         raise ValueError(f"q: must be a finite variance >= 0, but got {q!r}")
-    z, weights = nodes(max(q, np.finfo(float).tiny))
+    z, weights = nodes(max(q, np.finfo(float).tiny), kinks)
     return float(weights @ function(np.sqrt(q) * z))
 
 
@@ -128,7 +134,7 @@ def _moment_table(activation: str) -> np.ndarray:
 
 
 def _raw_moments(activation: str, q: float) -> tuple[float, ...]:
-    z, weights = nodes(q)
+    z, weights = nodes(q, ACTIVATIONS[activation].kinks)
     value, slope = value_and_derivative(activation, np.sqrt(q) * z)
     squares, slopes = value**2, slope**2
     integrands = (
@@ -182,7 +188,7 @@ def _pair_table(activation: str) -> np.ndarray:
 
 
 def _pair_row(activation: str, q: float, powers: np.ndarray) -> np.ndarray:
-    z, weights = nodes(q)
+    z, weights = nodes(q, ACTIVATIONS[activation].kinks)
     value, slope = value_and_derivative(activation, np.sqrt(q) * z)
     value = value / np.sqrt(weights @ value**2)
     slope = slope / np.sqrt(weights @ slope**2)

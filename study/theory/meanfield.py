@@ -16,11 +16,13 @@ ones; Yang et al. (2019) for batch normalisation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.shapes import Float
 from gradatlas.study.theory.batch_norm_field import batch_norm_field
 from gradatlas.study.theory.gaussian import moments, pair_moments
@@ -47,8 +49,14 @@ class Structure:
 
     def missing(self) -> str:
         """Why there is no prediction; empty where there is one."""
-        if self.family in ("lstm", "gru"):
-            return f"no theory of the {self.family} cell"
+        for name, known in (
+            ("family", _FAMILIES),
+            ("norm", (*BRANCHES, "batch")),
+            ("norm_position", _NORM_POSITIONS),
+            ("skip", _STEPS),
+        ):
+            if getattr(self, name) not in known:
+                return f"no theory of {name} {getattr(self, name)}"
         if self.norm != "batch":
             return ""
         if self.batch_size <= 3:
@@ -106,10 +114,16 @@ class Branch(NamedTuple):
 
 
 def branch(structure: Structure, log_q: Float[np.ndarray, " networks"], *, normed: bool = True) -> Branch:
-    """Norm and φ for plain and layer-normalised networks; `normed=False` leaves the norm out."""
-    if structure.norm == "none" or not normed:
-        plain = moments(structure.activation, log_q)
-        return Branch(plain.mean, plain.log_value, plain.log_derivative)
+    """Norm and φ, where a norm is a function of the variance; `normed=False` leaves the norm out."""
+    return BRANCHES[structure.norm if normed else "none"](structure, log_q)
+
+
+def _plain_branch(structure: Structure, log_q: Float[np.ndarray, " networks"]) -> Branch:
+    plain = moments(structure.activation, log_q)
+    return Branch(plain.mean, plain.log_value, plain.log_derivative)
+
+
+def _layer_norm_branch(structure: Structure, log_q: Float[np.ndarray, " networks"]) -> Branch:
     log_eps = np.log(structure.norm_eps) if structure.norm_eps else -np.inf
     if structure.norm_position == "before":
         denominator = np.logaddexp(log_q, log_eps)
@@ -119,6 +133,15 @@ def branch(structure: Structure, log_q: Float[np.ndarray, " networks"], *, norme
     log_variance = there.log_value + np.log1p(-np.minimum(there.mean**2, 1 - 1e-15))
     denominator = np.logaddexp(log_variance, log_eps)
     return Branch(np.zeros_like(log_q), log_variance - denominator, there.log_derivative - denominator)
+
+
+# By norm. What stands in none of these tables is not predicted, and `Structure.missing` says so.
+BRANCHES: dict[str, Callable[[Structure, np.ndarray], Branch]] = {
+    "none": _plain_branch,
+    "layer": _layer_norm_branch,
+}
+_FAMILIES = ("mlp", "rnn")
+_NORM_POSITIONS = ("before", "after")
 
 
 @dataclass
@@ -206,13 +229,19 @@ def _step(structure: Structure, networks: Networks, stream: Stream, *, first: bo
     """The step between a layer and the next: (growth on the way back, the signal at the next layer)."""
     with np.errstate(divide="ignore"):
         log_weight = np.log(networks.weight_variance)
-        log_bias = np.log(networks.bias_variance if structure.family == "mlp" else networks.drive)
-    if structure.skip == "none":
-        return _plain_step(structure, stream, log_weight, log_bias, first=first)
-    if structure.skip == "residual":
-        return _residual_step(structure, stream, log_weight, log_bias)
-    scale = -np.log(networks.depth) if structure.skip == "scaled" else 0.0
-    return _preactivation_step(structure, stream, log_weight + scale, log_bias + scale)
+        added = networks.drive if FAMILIES[structure.family].is_recurrent else networks.bias_variance
+        log_bias = np.log(added)
+    take = _STEPS[structure.skip]
+    return take(structure, stream, _BlockVariances(log_weight, log_bias, networks.depth, is_first=first))
+
+
+class _BlockVariances(NamedTuple):
+    """ln of the variances of a block's weights and of what is added to what they make, (networks,)."""
+
+    log_weight: np.ndarray
+    log_bias: np.ndarray
+    depth: np.ndarray
+    is_first: bool
 
 
 class _Passed(NamedTuple):
@@ -239,11 +268,10 @@ def _passed(structure: Structure, stream: Stream, *, normed: bool = True) -> _Pa
     return _Passed(field.mean, field.log_second, field.cosine, Step(field.across, field.common))
 
 
-def _plain_step(
-    structure: Structure, stream: Stream, log_weight: np.ndarray, log_bias: np.ndarray, *, first: bool
-) -> tuple[Step, Stream]:
+def _plain_step(structure: Structure, stream: Stream, block: _BlockVariances) -> tuple[Step, Stream]:
     """h' = W f(h) + b. Layer 1 has no norm."""
-    passed = _passed(structure, stream, normed=not first)
+    log_weight, log_bias = block.log_weight, block.log_bias
+    passed = _passed(structure, stream, normed=not block.is_first)
     log_signal = log_weight + passed.log_second
     log_q = np.logaddexp(log_signal, log_bias)
     share = np.exp(log_signal - log_q)
@@ -252,10 +280,16 @@ def _plain_step(
     return step, Stream(log_q, np.zeros_like(log_q), correlation)
 
 
-def _preactivation_step(
-    structure: Structure, stream: Stream, log_weight: np.ndarray, log_bias: np.ndarray
-) -> tuple[Step, Stream]:
+def _scaled_step(structure: Structure, stream: Stream, block: _BlockVariances) -> tuple[Step, Stream]:
+    """x' = x + (W f(x) + b) / √L."""
+    scale = np.log(block.depth)
+    scaled = block._replace(log_weight=block.log_weight - scale, log_bias=block.log_bias - scale)
+    return _preactivation_step(structure, stream, scaled)
+
+
+def _preactivation_step(structure: Structure, stream: Stream, block: _BlockVariances) -> tuple[Step, Stream]:
     """x' = x + W f(x) + b: variances add, since W is new in every block."""
+    log_weight, log_bias = block.log_weight, block.log_bias
     passed = _passed(structure, stream)
     log_signal = log_weight + passed.log_second
     log_q = np.logaddexp(stream.log_q, np.logaddexp(log_signal, log_bias))
@@ -264,10 +298,9 @@ def _preactivation_step(
     return _beside(structure, passed, log_weight), Stream(log_q, stream.mean, 1 - apart)
 
 
-def _residual_step(
-    structure: Structure, stream: Stream, log_weight: np.ndarray, log_bias: np.ndarray
-) -> tuple[Step, Stream]:
+def _residual_step(structure: Structure, stream: Stream, block: _BlockVariances) -> tuple[Step, Stream]:
     """x' = x + f(W x + b). What comes out may have a mean, the same in every unit, that adds up."""
+    log_weight, log_bias = block.log_weight, block.log_bias
     log_signal = log_weight + stream.log_q
     log_inner = np.logaddexp(log_signal, log_bias)
     inner = 1 - np.exp(log_signal - log_inner) * (1 - stream.correlation)
@@ -277,6 +310,14 @@ def _residual_step(
     mean = (stream.mean + passed.mean * ratio) / np.sqrt(growth)
     apart = ((1 - stream.correlation) + ratio**2 * (1 - passed.cosine)) / growth
     return _beside(structure, passed, log_weight), Stream(stream.log_q + np.log(growth), mean, 1 - apart)
+
+
+_STEPS: dict[str, Callable[[Structure, Stream, _BlockVariances], tuple[Step, Stream]]] = {
+    "none": _plain_step,
+    "residual": _residual_step,
+    "preactivation": _preactivation_step,
+    "scaled": _scaled_step,
+}
 
 
 def _beside(structure: Structure, passed: _Passed, log_weight: np.ndarray) -> Step:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 from gradatlas.study.theory.correlation import fixed_correlation
 from gradatlas.study.theory.critical import Critical, critical, has_fixed_points, reached
@@ -45,12 +46,13 @@ class Place:
 
     def first_variance(self) -> float:
         """Of h^1."""
-        own = self.sigma_w if self.structure.family == "mlp" else 1.0
+        own = 1.0 if FAMILIES[self.structure.family].is_recurrent else self.sigma_w
         return (own * self.input_std) ** 2 + self.sigma_b**2
 
     def added_variance(self) -> float:
         """What each layer adds to the variance: the bias's, and a recurrent net's input's."""
-        return self.sigma_b**2 if self.structure.family == "mlp" else self.first_variance()
+        is_recurrent = FAMILIES[self.structure.family].is_recurrent
+        return self.first_variance() if is_recurrent else self.sigma_b**2
 
 
 def theory_row(place: Place, *, depth: int | None = None, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.choices.initializers import INITIALIZERS, sigma_b, sigma_w
 from gradatlas.study.theory.finite_width import finite_width
 from gradatlas.study.theory.mean_direction import with_mean_direction
@@ -70,14 +71,18 @@ def predictions(trials: Sequence[Trial], inputs: InputStatistics) -> list[Predic
     groups: dict[tuple[Structure, bool], list[int]] = {}
     for place, trial in enumerate(trials):
         if _in_range(trial) and _has_signal(trial, inputs):
-            groups.setdefault((structure_of(trial), trial.init == "orthogonal"), []).append(place)
-    for (structure, orthogonal), places in groups.items():
+            groups.setdefault((structure_of(trial), INITIALIZERS[trial.init].is_independent), []).append(
+                place
+            )
+    for (structure, independent), places in groups.items():
         deepest_first = sorted(places, key=lambda place: -trials[place].depth)
         together = max(1, _LAYERS_TOGETHER // trials[deepest_first[0]].depth)
         for start in range(0, len(places), together):
             chosen = deepest_first[start : start + together]
             networks = networks_of([trials[place] for place in chosen], inputs)
-            for place, row in zip(chosen, predicted(structure, networks, orthogonal=orthogonal), strict=True):
+            for place, row in zip(
+                chosen, predicted(structure, networks, independent=independent), strict=True
+            ):
                 found[place] = row
     return found
 
@@ -95,7 +100,7 @@ def _in_range(trial: Trial) -> bool:
 def _has_signal(trial: Trial, inputs: InputStatistics) -> bool:
     """Whether the first pre-activation is more than zero."""
     own = INITIALIZERS[trial.init].uniform_bias
-    reached = inputs.mean_square and (trial.family == "mlp" or trial.input_gain)
+    reached = inputs.mean_square and (trial.input_gain or not FAMILIES[trial.family].is_recurrent)
     return bool(trial.bias_std or own or reached)
 
 
@@ -122,7 +127,7 @@ def networks_of(trials: Sequence[Trial], inputs: InputStatistics) -> Networks:
 
 
 def _numbers(trial: Trial, inputs: InputStatistics) -> dict[str, float]:
-    recurrent = trial.family != "mlp"
+    recurrent = FAMILIES[trial.family].is_recurrent
     gain = trial.input_gain if recurrent else trial.weight_gain
     first = sigma_w(trial.init, trial.width, gain, fan_in=inputs.features) ** 2 * inputs.mean_square
     # A recurrent net has one bias; an mlp's first layer may have another than the square ones.
@@ -147,7 +152,7 @@ def networks_at(
     sigma_w: np.ndarray, *, sigma_b: float, depth: int, width: int, inputs: InputStatistics, family: str
 ) -> Networks:
     """Networks that differ in σ_w alone, all layers drawn alike (a recurrent net's input weights: σ 1)."""
-    recurrent = family != "mlp"
+    recurrent = FAMILIES[family].is_recurrent
     own = np.ones_like(sigma_w) if recurrent else sigma_w**2
     first, bias = own * inputs.mean_square, np.full_like(sigma_w, sigma_b**2)
     total = first + bias
@@ -164,12 +169,12 @@ def networks_at(
     )
 
 
-def predicted(structure: Structure, networks: Networks, *, orthogonal: bool = False) -> list[Prediction]:
+def predicted(structure: Structure, networks: Networks, *, independent: bool = True) -> list[Prediction]:
     """The prediction of each network of one structure, with what finite width adds where it is known."""
     if reason := structure.missing():
         return [Prediction(None, None, None, reason)] * len(networks.depth)
     profile = with_mean_direction(structure, networks, expected(structure, networks))
-    shift, spread = finite_width(structure, networks, profile, orthogonal=orthogonal)
+    shift, spread = finite_width(structure, networks, profile, independent=independent)
     slope = profile.slope() + shift / np.maximum(networks.depth - 1, 1)
     columns = (profile.gradient_decades() + shift, slope, spread)
     return [Prediction(_plain(g), _plain(s), _plain(sd), "") for g, s, sd in zip(*columns, strict=True)]

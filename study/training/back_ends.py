@@ -16,6 +16,7 @@ from functools import cache
 from importlib.util import find_spec
 
 from gradatlas.study.choices.activations import ACTIVATIONS
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.choices.losses import CROSS_ENTROPY, SQUARED_ERROR
 from gradatlas.study.choices.optimizers import OPTIMIZERS
 from gradatlas.study.choices.tasks import task_named
@@ -96,7 +97,7 @@ def _plain_step_cost(trial: Trial, sizes: Sizes) -> float:
 
 
 def _stacked_step_cost(trial: Trial, sizes: Sizes) -> float:
-    gated = trial.family in ("lstm", "gru")
+    gated = FAMILIES[trial.family].gates > 1
     is_straight = ACTIVATIONS[trial.activation].leak is not None
     element = (
         _SIGNAL

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gradatlas.study.choices.optimizers import OPTIMIZERS
 from gradatlas.study.choices.tasks import Data, batch_indices, task_named
-from gradatlas.study.families import FAMILIES
+from gradatlas.study.families import ARCHITECTURES
 from gradatlas.study.networks.divergence import first_bad_layers
 from gradatlas.study.networks.model import Model, ParameterGroup, Workspace
 from gradatlas.study.profiles.profile import probes
@@ -97,7 +97,7 @@ class PackInTraining:
         self._inputs, self._targets = self._on_device(data.inputs, data.targets)
         self._measured_steps = log_spaced_steps(first.steps, first.measure_steps)
         self._places = torch.arange(len(trials), device=self._device)
-        family = FAMILIES[first.family]
+        family = ARCHITECTURES[first.family]
         drawn = initial or family.build(trials, dtype=self._dtype, device=self._device)
         self._state = self._first_state(drawn.cast(self._dtype), limits)
         self._start = [weight.clone() for weight in self._network.hidden_weights()]
@@ -171,7 +171,7 @@ class PackInTraining:
 
     def _measure(self, index: int) -> None:
         """The profile as it is now, with the inputs and the probe of the one at initialisation."""
-        family, batch_size = FAMILIES[self._trials[0].family], self._trials[0].batch_size
+        family, batch_size = ARCHITECTURES[self._trials[0].family], self._trials[0].batch_size
         examples = self._data.inputs[batch_indices(len(self._inputs), batch_size, 0)]
         probe = probes([self._trials[place] for place in self._places.tolist()], batch_size)
         inputs = examples.to(self._device, torch.float64)

@@ -10,7 +10,7 @@ from gradatlas.sweeps.spec.sweep import TABLES
 
 
 def reference() -> str:
-    """Every key of the tables and every parameter, with default and meaning."""
+    """Every key of the tables and every parameter with default and meaning, and what can be chosen."""
     keys = [
         (f"`[{table}] {key}`", _shown(info.default), info.description or "")
         for table, model in TABLES.items()
@@ -20,10 +20,16 @@ def reference() -> str:
         (f"`{name}`", _shown(DEFAULTS[name]), _with_choices(parameter))
         for name, parameter in PARAMETERS.items()
     ]
+    chosen = [
+        (f"`{name}`", f"`{value}`", entry.meaning)
+        for name, parameter in PARAMETERS.items()
+        for value, entry in parameter.table.items()
+    ]
     return "\n\n".join(
         (
             _table(("key", "default", "meaning"), keys),
             _table(("parameter", "default", "meaning"), parameters),
+            _table(("parameter", "value", "meaning"), chosen),
         )
     )
 

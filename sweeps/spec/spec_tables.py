@@ -54,7 +54,7 @@ class Search(SpecTable):
         256,
         ge=1,
         le=10**7,
-        description="settings of the scientific parameters; grid: all of it, left out here",
+        description="settings of the scientific parameters; omit for grid, which always runs in full",
     )
     nuisance_draws: int = pydantic.Field(1, ge=1, description="nuisance settings tried at each point")
     seeds: int = pydantic.Field(1, ge=1, description="repetitions of each draw, each with a seed of its own")
@@ -65,14 +65,14 @@ class Schedule(SpecTable):
     """[schedule]: how the trials are packed and run."""
 
     pack_size: Literal["auto"] | int = pydantic.Field(
-        "auto", description='most trials of a pack, or "auto"; 1 gives one Ray Tune trial per trial'
+        "auto", description='maximum trials per pack, or "auto"; 1 gives one Ray Tune trial per trial'
     )
     cpus_per_pack: int = pydantic.Field(1, ge=1, description="CPUs that a pack asks Ray for")
     gpus_per_pack: float = pydantic.Field(
         0.0, ge=0, description="GPUs, or the share of one, that a pack asks for"
     )
     max_failures: int = pydantic.Field(
-        2, ge=0, description="times that what failed for no reason of its own is tried again"
+        2, ge=0, description="retries of packs that failed for external reasons"
     )
     save_interval: float = pydantic.Field(
         60.0, ge=0, description="seconds between two saves of a pack's state"
@@ -84,7 +84,7 @@ class Schedule(SpecTable):
         15.0, ge=0, description="seconds that packs have to be saved after SIGTERM or SIGUSR1"
     )
     concurrency: int | None = pydantic.Field(
-        None, ge=1, description="most packs at a time; default: as many as the CPUs and GPUs hold"
+        None, ge=1, description="maximum packs at once; default: as many as the CPUs and GPUs hold"
     )
     cpus: int | None = pydantic.Field(None, ge=1, description="CPUs that the local Ray may use; default: all")
 

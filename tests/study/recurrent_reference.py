@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from gradatlas.study.choices.tasks import TASKS, Data, batch_indices
-from gradatlas.study.families import FAMILIES
+from gradatlas.study.families import ARCHITECTURES
 from gradatlas.study.trial import Trial
-from tests.study.reference import ACTIVATION_MODULES
+from tests.study.oracles import ACTIVATION_MODULES, FAMILY_MODULES
 
 CPU = torch.device("cpu")
 
@@ -18,9 +18,9 @@ class RecurrentReference(nn.Module):
 
     def __init__(self, trial: Trial) -> None:
         super().__init__()
-        stack = FAMILIES[trial.family].build([trial], dtype=torch.float64, device=CPU)
+        stack = ARCHITECTURES[trial.family].build([trial], dtype=torch.float64, device=CPU)
         cell, readout = stack.parameters()
-        kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[trial.family]
+        kind = FAMILY_MODULES[trial.family]
         options = {"nonlinearity": trial.activation} if trial.family == "rnn" else {}
         features, bias = cell.input_weight.shape[1], cell.bias[0, 0]
         self.cell = kind(features, trial.width, batch_first=True, dtype=torch.float64, **options)
@@ -45,7 +45,9 @@ class RecurrentReference(nn.Module):
 
 def hidden_states(trial: Trial, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """(h_1 … h_T, c_1 … c_T of an LSTM, W_hh as each step used it), all with gradients to be retained."""
-    stack = FAMILIES[trial.family].build([trial], features=inputs.shape[2], dtype=torch.float64, device=CPU)
+    stack = ARCHITECTURES[trial.family].build(
+        [trial], features=inputs.shape[2], dtype=torch.float64, device=CPU
+    )
     cell = stack.parameters()[0]
     w_in, bias, n = cell.input_weight[0], cell.bias[0], trial.width
     phi = ACTIVATION_MODULES[trial.activation]()

@@ -8,25 +8,7 @@ from torch import Tensor, nn
 from gradatlas.study.choices.tasks import Data, batch_indices
 from gradatlas.study.networks.perceptrons import build
 from gradatlas.study.trial import Trial
-
-ACTIVATION_MODULES = {
-    "linear": nn.Identity,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-}
-
-
-def _norm(trial: Trial) -> nn.Module:
-    if trial.norm == "batch":
-        return nn.BatchNorm1d(trial.width, eps=trial.norm_eps, track_running_stats=False)
-    return nn.LayerNorm(trial.width, eps=trial.norm_eps)
+from tests.study.oracles import ACTIVATION_MODULES, BLOCKS, NONLINEAR, NORM_MODULES, OPTIMIZERS
 
 
 class Reference(nn.Module):
@@ -39,7 +21,7 @@ class Reference(nn.Module):
         stacked = build([trial], dtype=torch.float64, device=torch.device("cpu"))
         self.linears = nn.ModuleList(_linear(layer.weight[0], layer.bias[0, 0]) for layer in stacked.layers)
         self.norms = nn.ModuleList(
-            nn.Identity() if trial.norm == "none" or index == 0 else _norm(trial)
+            NORM_MODULES[trial.norm if index else "none"](trial.width, trial.norm_eps)
             for index in range(trial.depth)
         )
         self.readout = _linear(stacked.readout.weight[0], stacked.readout.bias[0, 0])
@@ -47,30 +29,17 @@ class Reference(nn.Module):
 
     def hidden(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """(h^1 … h^L, what the readout takes)."""
-        if self.trial.skip == "none":
-            return self._plain(x)
-        h = self.linears[0](x)
-        taps = [h]
-        for linear, norm in zip(self.linears[1:], self.norms[1:], strict=True):
-            h = h + self._branch(h, linear, norm)
-            taps.append(h)
-        return taps, h
-
-    def _plain(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        block, order = BLOCKS[self.trial.skip], NONLINEAR[self.trial.norm_position]
         taps = []
-        for linear, norm in zip(self.linears, self.norms, strict=True):
-            h = linear(x)
-            taps.append(h)
-            x = self.phi(norm(h)) if self.trial.norm_position == "before" else norm(self.phi(h))
+        for index, (linear, norm) in enumerate(zip(self.linears, self.norms, strict=True)):
+            nonlinear = order(self.phi, norm)
+            if block is None:
+                taps.append(linear(x))
+                x = nonlinear(taps[-1])
+            else:
+                x = block(linear, nonlinear, self.trial.depth)(x) if index else linear(x)
+                taps.append(x)
         return taps, x
-
-    def _branch(self, x: Tensor, linear: nn.Module, norm: nn.Module) -> Tensor:
-        before = self.trial.norm_position == "before"
-        if self.trial.skip == "residual":
-            h = linear(x)
-            return self.phi(norm(h)) if before else norm(self.phi(h))
-        branch = linear(self.phi(norm(x)) if before else norm(self.phi(x)))
-        return branch / self.trial.depth**0.5 if self.trial.skip == "scaled" else branch
 
     def forward(self, x: Tensor) -> Tensor:
         return self.readout(self.hidden(x)[1])
@@ -82,14 +51,6 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
         module.weight = nn.Parameter(weight.T.clone())
         module.bias = nn.Parameter(bias.clone())
     return module
-
-
-def _optimizer(trial: Trial, model: nn.Module) -> torch.optim.Optimizer:
-    if trial.optimizer == "adam":
-        betas = (trial.adam_beta1, trial.adam_beta2)
-        return torch.optim.Adam(model.parameters(), lr=trial.learning_rate, betas=betas, eps=trial.adam_eps)
-    momentum = trial.momentum if trial.optimizer == "momentum" else 0.0
-    return torch.optim.SGD(model.parameters(), lr=trial.learning_rate, momentum=momentum)
 
 
 def _clip_units(model: nn.Module, limit: float) -> None:
@@ -124,7 +85,7 @@ def trained_alone(trial: Trial, data: Data, *, moved: int | None = None) -> dict
     model = Reference(trial)
     if moved is not None:
         _move_by_an_ulp(model, moved)
-    optimizer = _optimizer(trial, model)
+    optimizer = OPTIMIZERS[trial.optimizer](trial, model.parameters())
     record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": [], "cosines": []}
     compare = nn.functional.mse_loss if data.targets.is_floating_point() else nn.functional.cross_entropy
     for step in range(trial.steps):

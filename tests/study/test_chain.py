@@ -12,7 +12,7 @@ from torch import nn
 
 from gradatlas.study.chain import chain
 from gradatlas.study.choices.activations import ACTIVATIONS
-from tests.study.reference import ACTIVATION_MODULES
+from tests.study.oracles import ACTIVATION_MODULES
 
 _NUMBER = st.floats(-3.0, 3.0, allow_subnormal=False)
 

@@ -58,7 +58,7 @@ def test_a_profile_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.Mon
     stopped.advance(0)
     stopped.save(tmp_path)
     expected = results(trials)
-    monkeypatch.setattr("gradatlas.study.experiment.FAMILIES", {"mlp": None})
+    monkeypatch.setattr("gradatlas.study.experiment.ARCHITECTURES", {"mlp": None})
     again = Experiment(trials)
     again.load(tmp_path)
     monkeypatch.undo()

@@ -7,7 +7,7 @@ import torch
 
 from gradatlas.study.choices.activations import ACTIVATIONS
 from gradatlas.study.randomness import stream
-from tests.study.reference import ACTIVATION_MODULES
+from tests.study.oracles import ACTIVATION_MODULES
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -7,35 +7,23 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from gradatlas.study.choices.initializers import INITIALIZERS, sigma_b, sigma_w
 from gradatlas.study.networks.perceptrons import build
 from gradatlas.study.randomness import stream
 from gradatlas.study.trial import Trial
+from tests.study.oracles import INITS
 
 CPU = torch.device("cpu")
 
 
-TORCH_INITS = {
-    "xavier_normal": nn.init.xavier_normal_,
-    "xavier_uniform": nn.init.xavier_uniform_,
-    "he_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
-    "he_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
-    "lecun": lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"),
-    "torch_default": lambda w: nn.init.kaiming_uniform_(w, a=math.sqrt(5)),
-    "small_normal": lambda w: nn.init.normal_(w, std=0.01),
-    "orthogonal": nn.init.orthogonal_,
-}
-
-
-@pytest.mark.parametrize("name", TORCH_INITS)
+@pytest.mark.parametrize("name", INITS)
 @pytest.mark.parametrize("shape", [(300, 200), (200, 300)])
 def test_initialisers_draw_from_torchs_distributions(name, shape):
     ours = INITIALIZERS[name].draw(stream(1, name), *shape)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        theirs = TORCH_INITS[name](torch.empty(shape[1], shape[0], dtype=torch.float64)).detach().T.numpy()
+        theirs = INITS[name](torch.empty(shape[1], shape[0], dtype=torch.float64)).detach().T.numpy()
     assert ours.shape == shape
     # A sample's standard deviation from 60 000 draws is known to 0.3 %; a uniform's bound much better.
     assert ours.std() == pytest.approx(theirs.std(), rel=0.015)

@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradatlas.study.choices.activations import ACTIVATIONS
+from gradatlas.study.choices.families import FAMILIES, RECURRENT
 from gradatlas.study.choices.losses import CROSS_ENTROPY
 from gradatlas.study.choices.tasks import TASKS
 from gradatlas.study.experiment import results
-from gradatlas.study.families import FAMILIES
+from gradatlas.study.families import ARCHITECTURES
 from gradatlas.study.networks.divergence import first_bad_layers
 from gradatlas.study.networks.memory import pack_memory
 from gradatlas.study.networks.model import Workspace
 from gradatlas.study.profiles.profile import Profile
 from gradatlas.study.randomness import stream
 from gradatlas.study.training.pack import train
-from gradatlas.study.trial import FAMILIES as FAMILY_NAMES
-from gradatlas.study.trial import RECURRENT, Trial
+from gradatlas.study.trial import Trial
 from tests.study.recurrent_reference import CPU, RecurrentReference, hidden_states, trained_alone
 
 ROWS = TASKS["digit_rows"].data(8)
@@ -36,7 +36,7 @@ def _trial(family: str = "rnn", **setting) -> Trial:
 
 
 def _profile(trials: list[Trial], inputs: torch.Tensor) -> Profile:
-    return FAMILIES[trials[0].family].profile(trials, inputs)[0]
+    return ARCHITECTURES[trials[0].family].profile(trials, inputs)[0]
 
 
 def _rms(x: torch.Tensor) -> float:
@@ -44,13 +44,13 @@ def _rms(x: torch.Tensor) -> float:
 
 
 def test_every_family_of_a_trial_can_be_built_and_measured():
-    assert tuple(FAMILIES) == FAMILY_NAMES
+    assert list(ARCHITECTURES) == list(FAMILIES)
 
 
 @pytest.mark.parametrize(("family", "activation"), MODULES)
 def test_outputs_and_gradients_equal_torchs_modules(family, activation):
     trials = [_trial(family, activation=activation, seed=s, input_gain=1.5, **SMALL) for s in (1, 2, 3)]
-    stack = FAMILIES[family].build(trials, dtype=torch.float64, device=CPU)
+    stack = ARCHITECTURES[family].build(trials, dtype=torch.float64, device=CPU)
     workspace = Workspace(torch.float64, CPU)
     batch = ROWS.inputs[:16], ROWS.targets[:16]
     outputs = stack.outputs(batch[0], workspace).clone()
@@ -204,7 +204,7 @@ def test_vanishing_shows_in_delta_and_not_in_the_gradient_of_the_tied_weight():
 def test_gated_cells_lose_less_than_a_vanilla_net_where_their_gates_hold_the_state():
     steps = 100
     open_gates = _long(steps, family="lstm", weight_gain=0.1)
-    stack = FAMILIES["lstm"].build([open_gates], features=4, dtype=torch.float64, device=CPU)
+    stack = ARCHITECTURES["lstm"].build([open_gates], features=4, dtype=torch.float64, device=CPU)
     assert stack.parameters()[0].weight.shape == (1, 16, 64)
     lstm, rnn = (
         _profile([dataclasses.replace(open_gates, family=f)], _gaussian(steps)).gradient_decades[0]
@@ -217,14 +217,18 @@ def test_gated_cells_lose_less_than_a_vanilla_net_where_their_gates_hold_the_sta
 
 def test_gains_scale_the_weights_that_they_are_for():
     plain, scaled = (
-        FAMILIES["lstm"].build([_trial("lstm", weight_gain=w, input_gain=i)], dtype=torch.float64, device=CPU)
+        ARCHITECTURES["lstm"].build(
+            [_trial("lstm", weight_gain=w, input_gain=i)], dtype=torch.float64, device=CPU
+        )
         for w, i in ((1.0, 1.0), (2.0, 3.0))
     )
     (before, readout), (after, other) = plain.parameters(), scaled.parameters()
     torch.testing.assert_close(after.weight, 2.0 * before.weight, rtol=1e-15, atol=0)
     torch.testing.assert_close(after.input_weight, 3.0 * before.input_weight, rtol=1e-15, atol=0)
     torch.testing.assert_close(other.weight, readout.weight, rtol=0, atol=0)
-    orthogonal = FAMILIES["gru"].build([_trial("gru", init="orthogonal")], dtype=torch.float64, device=CPU)
+    orthogonal = ARCHITECTURES["gru"].build(
+        [_trial("gru", init="orthogonal")], dtype=torch.float64, device=CPU
+    )
     for gate in orthogonal.parameters()[0].weight[0].split(64, dim=1):
         torch.testing.assert_close(gate @ gate.T, torch.eye(64, dtype=torch.float64), rtol=0, atol=1e-13)
 
@@ -279,7 +283,7 @@ def test_divergence_names_the_time_step():
     trial = _trial(activation="linear", weight_gain=1e20, steps=3, seed=3)
     (row,) = results([trial])
     assert (row["outcome"], row["diverged_step"], row["diverged_layer"]) == ("diverged", 0, 3)
-    stack = FAMILIES["gru"].build([_trial("gru")], dtype=torch.float32, device=CPU)
+    stack = ARCHITECTURES["gru"].build([_trial("gru")], dtype=torch.float32, device=CPU)
     batch = ROWS.inputs[:16].float(), ROWS.targets[:16]
     assert first_bad_layers(stack, batch, CROSS_ENTROPY).tolist() == [-1]
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from gradatlas.study.choices.activations import ACTIVATIONS
+from gradatlas.study.choices.structures import NORM_POSITIONS, NORMS, SKIPS
 from gradatlas.study.choices.tasks import TASKS
-from gradatlas.study.families import FAMILIES
+from gradatlas.study.families import ARCHITECTURES
 from gradatlas.study.randomness import stream
 from gradatlas.study.trial import Trial
 from tests.study.reference import Reference
@@ -20,7 +21,7 @@ INPUTS = TASKS["digits"].load().inputs[:16]
 
 
 def _profile(*trials: Trial, inputs: torch.Tensor = INPUTS):
-    return FAMILIES["mlp"].profile(sorted(trials, key=lambda trial: -trial.depth), inputs)[0]
+    return ARCHITECTURES["mlp"].profile(sorted(trials, key=lambda trial: -trial.depth), inputs)[0]
 
 
 def _rms(x: torch.Tensor) -> float:
@@ -42,9 +43,9 @@ def _autograd_profile(trial: Trial) -> dict[str, list[float]]:
     }
 
 
-@pytest.mark.parametrize("skip", ["none", "residual", "preactivation", "scaled"])
-@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
-@pytest.mark.parametrize("position", ["before", "after"])
+@pytest.mark.parametrize("skip", SKIPS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("position", NORM_POSITIONS)
 def test_profiles_equal_autograd(norm, position, skip):
     setting = {"norm": norm, "norm_position": position, "skip": skip, "width": 8, "bias_std": 0.2, "steps": 0}
     trials = [Trial(depth=d, seed=d, activation="gelu", weight_gain=1.5, **setting) for d in (7, 4, 1)]

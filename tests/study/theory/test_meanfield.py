@@ -194,7 +194,7 @@ def test_the_window_of_relu_closes_as_one_over_the_depth(depth):
 @pytest.mark.parametrize(
     ("structure", "note"),
     [
-        (Structure("tanh", family="lstm"), "no theory of the lstm cell"),
+        (Structure("tanh", family="lstm"), "no theory of family lstm"),
         (Structure("tanh", norm="batch", batch_size=3), "infinite for batches of 3"),
         (Structure("tanh", norm="batch", norm_position="after"), "no closed form"),
     ],

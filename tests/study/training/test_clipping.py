@@ -26,7 +26,7 @@ def _gradients(scales: list[float], dtype: torch.dtype) -> list[Layer]:
 def test_norms_hold_where_float32_squares_do_not(dtype):
     gradients = _gradients([1.0, 1e-30, 1e25, 3e-42, 1.0], dtype)
     for place, norm in enumerate(gradient_norms(gradients).tolist()):
-        parts = [t[place].double().flatten() for g in gradients for t in g.tensors() if place < len(t)]
+        parts = [t[place].double().flatten() for g in gradients for t in g.named().values() if place < len(t)]
         assert norm == pytest.approx(float(torch.cat(parts).norm()), rel=1e-6)
         assert norm > 0
 
