@@ -15,7 +15,7 @@ from gradatlas.sweeps import jobs
 from gradatlas.sweeps.command import chain_command as chain
 from gradatlas.sweeps.command import overview, reading
 from gradatlas.sweeps.command import theory_command as theory
-from gradatlas.sweeps.command.execution import execute, print_event
+from gradatlas.sweeps.command.execution import execute
 from gradatlas.sweeps.command.options import (
     ERR,
     OUT,
@@ -26,12 +26,14 @@ from gradatlas.sweeps.command.options import (
     RunsOption,
     TakeOver,
 )
+from gradatlas.sweeps.command.voice import voice_of
 from gradatlas.sweeps.errors import FAILURE, USER_ERROR, UserError
 from gradatlas.sweeps.workers import submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gradatlas.sweeps.command.voice import Voice
     from gradatlas.sweeps.planning.machine import Node
     from gradatlas.sweeps.spec.sweep import Sweep
     from gradatlas.sweeps.store.ledger import Ledger
@@ -113,16 +115,17 @@ def run(
     json_lines: JsonOutput = False,
 ) -> None:
     """Run a sweep on this machine, or on a cluster, and write its report."""
-    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.running.runs import create_run, is_begun, remove_unbegun, run_folder
+    from gradatlas.sweeps.spec.presets import spec_file
     from gradatlas.sweeps.spec.sweep import load_sweep
 
-    file = life.spec_file(spec)
+    file = spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
-    folder = life.run_folder(sweep, file, runs=runs, name=name)
+    folder = run_folder(sweep, file, runs=runs, name=name)
     if go_on:
         if name is None:
-            raise UserError("--resume: goes on with the run of a name; add --name NAME")
-        if not dry_run and life.is_begun(folder):
+            raise UserError("--resume: resumes the run of a name; add --name NAME")
+        if not dry_run and is_begun(folder):
             resume(folder, cpus, no_report, json_lines, take_over, address)
             return
     with _machines(sweep, cpus, address) as nodes:
@@ -132,15 +135,14 @@ def run(
 
             OUT.print(forecast(sweep, nodes), markup=False)
             return
-        ledger = life.create_run(folder, sweep, spec, used, nodes)
-        if not json_lines:
-            where = f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else "")
-            OUT.print(f"{sweep.trials} trials on {where}, into {folder}", markup=False)
-        report = _reporter(no_report, json_lines)
+        voice = voice_of(json_lines=json_lines)
+        voice.plans(sweep.trials, f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else ""), folder)
+        ledger = create_run(folder, sweep, spec, used, nodes)
+        report = _reporter(no_report, voice)
         try:
-            execute(ledger, sweep, nodes, report=report, json_lines=json_lines, in_cluster=bool(address))
+            execute(ledger, sweep, nodes, voice=voice, report=report, in_cluster=bool(address))
         except UserError:
-            life.remove_unbegun(ledger)
+            remove_unbegun(ledger)
             raise
 
 
@@ -148,10 +150,10 @@ def run(
 def _machines(sweep: Sweep, cpus: int | None, address: str | None) -> Iterator[list[Node]]:
     """The machines that packs run on; a cluster is joined for as long as this lasts."""
     from gradatlas.sweeps.planning.machine import this_node
-    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.running.runs import usable_cpus
 
     if address is None:
-        yield [this_node(life.usable_cpus(sweep, cpus))]
+        yield [this_node(usable_cpus(sweep, cpus))]
         return
     if cpus is not None:
         raise UserError("--cpus: is for a Ray of this machine alone; leave it or --address")
@@ -171,19 +173,15 @@ def resume(
     address: Address = None,
 ) -> None:
     """Go on with a run that was stopped; a finished one is left as it is."""
-    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.running.runs import state
     from gradatlas.sweeps.store.ledger import Ledger
 
-    ledger = Ledger.opened(run)
-    now = life.state(ledger)
+    ledger, voice = Ledger.opened(run), voice_of(json_lines=json_lines)
+    now = state(ledger)
     if now.is_complete:
-        planned = now.planned
-        if json_lines:
-            print_event("end", run=str(run), done=planned, planned=planned, stopped=None, code=0)
-        else:
-            OUT.print(f"{run}: all {planned} trials are done; nothing to resume", markup=False)
+        voice.is_complete(now, run)
         return
-    _go_on(ledger, cpus, address, no_report=no_report, json_lines=json_lines, take_over=take_over)
+    _go_on(ledger, cpus, address, voice=voice, no_report=no_report, take_over=take_over)
 
 
 @app.command()
@@ -200,9 +198,8 @@ def extend(
     from gradatlas.sweeps.store.ledger import Ledger
 
     ledger = Ledger.opened(run)
-    _go_on(
-        ledger, cpus, address, points=points, no_report=no_report, json_lines=json_lines, take_over=take_over
-    )
+    voice = voice_of(json_lines=json_lines)
+    _go_on(ledger, cpus, address, voice=voice, points=points, no_report=no_report, take_over=take_over)
 
 
 def _go_on(
@@ -210,31 +207,31 @@ def _go_on(
     cpus: int | None,
     address: str | None,
     *,
+    voice: Voice,
     points: int = 0,
     no_report: bool,
-    json_lines: bool,
     take_over: bool,
 ) -> None:
     """Runs what a run has no result of, and `points` more in every part."""
-    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.running.runs import sweep_of
 
-    sweep = life.sweep_of(ledger)
+    sweep = sweep_of(ledger)
     with _machines(sweep, cpus, address) as nodes:
         execute(
             ledger,
             sweep,
             nodes,
+            voice=voice,
             more_points=points,
-            report=_reporter(no_report, json_lines),
-            json_lines=json_lines,
+            report=_reporter(no_report, voice),
             take_over=take_over,
             in_cluster=address is not None,
         )
 
 
-def _reporter(no_report: bool, json_lines: bool) -> Callable[[Place], None] | None:
+def _reporter(no_report: bool, voice: Voice) -> Callable[[Place], None] | None:
     """What writes the report at a run's end, if anything does."""
-    return None if no_report else partial(reading.write_report, json_lines=json_lines)
+    return None if no_report else partial(reading.write_report, voice=voice)
 
 
 app.command()(reading.report)

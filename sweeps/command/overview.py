@@ -92,17 +92,16 @@ def list_runs(
 
 
 def presets() -> None:
-    """List the sweeps that come with gradatlas, and how long they take on this machine."""
-    from gradatlas.sweeps.planning.forecast import duration, expected_seconds, slowness
-    from gradatlas.sweeps.planning.machine import this_node
-    from gradatlas.sweeps.running import runs as life
+    """List the sweeps that come with gradatlas, and about how long each takes on as many CPUs as here."""
+    from gradatlas.sweeps.planning.costs import START_SECONDS, duration
+    from gradatlas.sweeps.planning.machine import available_cpus
+    from gradatlas.sweeps.spec.presets import core_seconds, preset_files
     from gradatlas.sweeps.spec.sweep import load_sweep
 
-    with ERR.status("presets …"):
-        pace = slowness()
-        for name, path in life.preset_files().items():
-            sweep = load_sweep(path)
-            seconds = expected_seconds(sweep, [this_node(life.usable_cpus(sweep, None))], pace)
-            OUT.print(
-                f"{name}: {sweep.question} ({sweep.trials} trials, about {duration(seconds)})", markup=False
-            )
+    cpus = available_cpus()
+    for name, path in preset_files().items():
+        sweep, seconds = load_sweep(path), START_SECONDS + core_seconds()[name] / cpus
+        OUT.print(
+            f"{name}: {sweep.question} ({sweep.trials} trials, about {duration(seconds)})", markup=False
+        )
+    OUT.print(f"Times for {cpus} CPUs like those that costs were measured on; --dry-run times this machine.")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradatlas.sweeps.command.execution import print_event
 from gradatlas.sweeps.command.options import ERR, OUT, RunArgument
+from gradatlas.sweeps.command.voice import Voice, voice_of
 from gradatlas.sweeps.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Pl
     return folder / "report" / "report.html"
 
 
-def write_report(folder: Place, out: Path | None = None, *, json_lines: bool = False) -> None:
+def write_report(folder: Place, out: Path | None = None, *, voice: Voice) -> None:
     """Writes the report of a run's folder and says where it is."""
     import logging
 
@@ -66,10 +66,7 @@ def write_report(folder: Place, out: Path | None = None, *, json_lines: bool = F
         raise UserError(f"{place}: the report cannot be written: {error.strerror}") from None
     finally:
         logger.removeHandler(handler)
-    if json_lines:
-        print_event("report", file=str(written))
-    else:
-        OUT.print(f"report: {written}", markup=False)
+    voice.wrote_report(written)
 
 
 def report(
@@ -87,7 +84,7 @@ def report(
         life.sweep_of(ledger)
     except UserError as error:
         ERR.print(f"warning: {run}/{error}; the report takes the default limits")
-    write_report(ledger.folder, out)
+    write_report(ledger.folder, out, voice=voice_of(json_lines=False))
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def _name(name: str) -> str:
 
 
 def _sweep_text(spec: str) -> str:
-    from gradatlas.sweeps.running.runs import spec_file
+    from gradatlas.sweeps.spec.presets import spec_file
     from gradatlas.sweeps.spec.sweep import load_sweep
 
     file = spec_file(spec)

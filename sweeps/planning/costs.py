@@ -16,6 +16,7 @@ from gradatlas.study.networks.memory import sizes
 from gradatlas.study.training.back_ends import back_end_of
 from gradatlas.study.trial import Trial
 
+START_SECONDS = 14.0  # of a run beside its packs, measured: Ray starts, workers import, Ray stops
 _NANO = 1e-9
 _END_STEPS = 2.5  # the end of training, the test split and how far weights moved, in steps
 # Of a profile, float64; a row's own, and theory for each layer.
@@ -43,3 +44,12 @@ def pack_cost(trials: Sequence[Trial]) -> float:
     step = back_end_of(first).pack_step_cost(first, deepest)
     shared = first.steps * step + _PROFILE_LAYER * deepest
     return sum(map(cost, trials)) + _NANO * shared
+
+
+def duration(seconds: float) -> str:
+    """For example "75 s", "12 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

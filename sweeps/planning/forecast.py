@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from gradatlas.study.experiment import results
 from gradatlas.study.networks.memory import pack_memory
 from gradatlas.study.trial import Trial
-from gradatlas.sweeps.planning.costs import pack_cost
+from gradatlas.sweeps.planning.costs import START_SECONDS, duration, pack_cost
 from gradatlas.sweeps.planning.machine import RAY_BYTES, WORKER_BYTES, Node
 from gradatlas.sweeps.planning.packing import (
     Planned,
@@ -23,10 +23,9 @@ from gradatlas.sweeps.planning.packing import (
     packs,
     planned_trials,
 )
-from gradatlas.sweeps.sampling.learned import is_learning
+from gradatlas.sweeps.sampling.samplers import is_learning
 from gradatlas.sweeps.spec.sweep import Sweep
 
-_START_SECONDS = 14.0  # of a run beside its packs, measured: Ray starts, workers import, Ray stops
 _TRIAL = Trial(depth=6, steps=10, activation="tanh", learning_rate=0.01)  # of the pack that is timed here
 
 
@@ -68,15 +67,18 @@ def forecast(sweep: Sweep, nodes: Sequence[Node]) -> str:
     )
 
 
-def expected_seconds(sweep: Sweep, nodes: Sequence[Node], slowness: float) -> float:
-    """Seconds that a sweep whose sampler does not learn will take, without the report."""
-    workers, room = capacity(sweep.schedule, nodes)
-    return _run_seconds(packs(planned_trials(sweep), sweep.schedule, workers, room), workers, slowness)
+def core_seconds(sweep: Sweep) -> float:
+    """Seconds of one core that the packs of a sweep take on the machine that costs were measured on.
+
+    For a sampler that does not learn.
+    """
+    cut = packs(planned_trials(sweep), sweep.schedule, workers=2)
+    return sum(pack_cost([entry.trial for entry in pack]) for pack in cut)
 
 
 def _run_seconds(cut: Sequence[Sequence[Planned]], workers: int, slowness: float) -> float:
     work = [pack_cost([entry.trial for entry in pack]) for pack in cut]
-    return _START_SECONDS + _makespan(work, workers) * slowness
+    return START_SECONDS + _makespan(work, workers) * slowness
 
 
 def _as_random(sweep: Sweep) -> Sweep:
@@ -111,12 +113,3 @@ def _seconds_of(pack: Sequence[Trial]) -> float:
     started = time.process_time()
     results(pack)
     return time.process_time() - started
-
-
-def duration(seconds: float) -> str:
-    """For example "75 s", "12 min", "2.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

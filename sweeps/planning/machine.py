@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from gradatlas.study.lazy_torch import torch
 
 # Measured: Ray with the driver, and a worker without its pack, which has 0.3 GiB of its own, 0.4 while it
 # compiles machine code, and 0.27 of libraries that all workers share.
@@ -16,6 +16,11 @@ _GPU_CONTEXT_BYTES = 0.5 * 2**30  # of a process that computes on a GPU
 _USABLE = 0.85  # of the memory: predictions are within 10 %, and the rest of the machine lives too
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections import Counter
@@ -10,14 +9,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 
 from gradatlas.sweeps.errors import UserError
-from gradatlas.sweeps.planning.machine import Node, gpu_count, this_node
+from gradatlas.sweeps.planning.machine import Node, available_cpus, gpu_count, this_node
 from gradatlas.sweeps.planning.packing import (
     Planned,
     Progress,
@@ -26,8 +24,7 @@ from gradatlas.sweeps.planning.packing import (
     packs,
     planned_trials,
 )
-from gradatlas.sweeps.running.learning import Learner
-from gradatlas.sweeps.sampling.learned import is_learning
+from gradatlas.sweeps.sampling.samplers import is_learning
 from gradatlas.sweeps.spec.sweep import Sweep, dump_sweep, extended_sweep, load_sweep, parse_sweep
 from gradatlas.sweeps.spec.task_files import npz_bytes, stored_names
 from gradatlas.sweeps.store.environment import environment
@@ -36,27 +33,6 @@ from gradatlas.sweeps.store.parquet import schema
 from gradatlas.sweeps.store.storage import Place, Remote, place_of, remove_tree
 
 _BEGINNINGS = {"environment.json", "data", "plans", "results"}  # of a run folder without its sweep.toml
-
-
-def preset_files() -> dict[str, Path]:
-    """The sweep files that come with the package, by name."""
-    folder = Path(str(files("gradatlas.sweeps") / "presets"))
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def spec_file(spec: str) -> Path:
-    """The file of a preset's name or a path."""
-    presets = preset_files()
-    if spec in presets:
-        return presets[spec]
-    if not spec.endswith(".toml") and not Path(spec).exists():
-        raise UserError(f"{spec}: is neither a preset ({', '.join(presets)}) nor a TOML file")
-    return Path(spec)
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usable_cpus(sweep: Sweep, asked: int | None) -> int:
@@ -119,6 +95,8 @@ def create_run(
         for name, content in copies.items():
             ledger.write_data(name, content)
         if learns:
+            from gradatlas.sweeps.running.learning import Learner  # Optuna, which takes its time
+
             Learner(ledger, sweep, capacity(sweep.schedule, machines)[0]).next_packs()
         else:
             ledger.write_plan(planned, stored)

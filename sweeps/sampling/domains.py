@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gradatlas.study.trial import PARAMETERS, reject_bad_value
 from gradatlas.sweeps.errors import SpecError
 
@@ -36,6 +38,24 @@ class Choices:
 
 
 Domain = Range | Choices
+
+
+def grid_values(name: str, domain: Domain) -> list[Any]:
+    """The values of an axis of a grid; whole numbers that coincide once rounded count once.
+
+    Raises ValueError for a range without levels.
+    """
+    if isinstance(domain, Choices):
+        return list(domain.values)
+    if domain.levels is None:
+        raise ValueError(
+            f"{name}: must have levels with sampler grid, as in {{ low = …, high = …, levels = 8 }}"
+        )
+    spaced = np.geomspace if domain.log else np.linspace
+    values = spaced(domain.low, domain.high, domain.levels)
+    if domain.integer:
+        return sorted({int(value) for value in np.round(values)})
+    return np.clip(values, domain.low, domain.high).tolist()
 
 
 def chosen_value(domain: Domain, stored: Any) -> Any:

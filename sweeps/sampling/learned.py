@@ -16,40 +16,21 @@ from importlib import import_module
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 
 from gradatlas.study.randomness import stream
 from gradatlas.sweeps.sampling.domains import Domain
-from gradatlas.sweeps.sampling.pure import SAMPLERS, PureSampler, distributions
+from gradatlas.sweeps.sampling.pure import PureSampler, distributions
+from gradatlas.sweeps.sampling.samplers import LEARNING
 
-LEARNING: dict[str, type[BaseSampler]] = {
-    "tpe": TPESampler,
-    "gp": GPSampler,
-    "cmaes": CmaEsSampler,
-    "nsgaii": NSGAIISampler,
-}
-# Optuna trials of a part. A tpe proposal takes tens of milliseconds beyond 2,000, one by gp a second beyond
-# 1,000, and all of them search among all that was tried.
-MOST_TRIALS = 10_000
-_MOST = {"gp": 1_000}
 # They keep nothing in the study beside its trials, so that a study is rebuilt without asking again.
-_FORGETFUL = (TPESampler, GPSampler)
-
-
-def is_learning(sampler: str) -> bool:
-    """Whether a sampler proposes by what it was told."""
-    return sampler not in SAMPLERS
-
-
-def most_trials(sampler: str) -> int:
-    """Optuna trials that a learning sampler may be asked for."""
-    return _MOST.get(sampler, MOST_TRIALS)
+_STATELESS = (TPESampler, GPSampler)
 
 
 def sampler_class(sampler: str) -> type[BaseSampler]:
     """The class of a name or an import path; raises ValueError with the remedy."""
     if sampler in LEARNING:
-        return LEARNING[sampler]
+        return getattr(optuna.samplers, LEARNING[sampler])
     module, _, name = sampler.rpartition(".")
     try:
         found = getattr(import_module(module), name)
@@ -133,7 +114,7 @@ class Proposer:
 
     def repeat(self, parameters: Mapping[str, Any]) -> None:
         """The next trial, as it was asked in an earlier process: the same, and the study's state follows."""
-        if isinstance(self._study.sampler, _FORGETFUL):
+        if isinstance(self._study.sampler, _STATELESS):
             self.add(parameters)
             return
         with quiet():

@@ -1,4 +1,4 @@
-"""Search: which points are tried, by samplers that do not learn. `sweeps.sampling.learned` has those that do.
+"""Samplers that do not learn. `sweeps.sampling.learned` has those that do.
 
 The samplers here are pure functions of (seed, index): trial k of an Optuna study, or index k of a plan,
 always gets the same parameters, whatever was told before, in whichever process. They are ordinary Optuna
@@ -25,10 +25,10 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from scipy.stats import qmc
 
 from gradatlas.study.randomness import stream
-from gradatlas.sweeps.sampling.domains import Choices, Domain, Range
+from gradatlas.sweeps.sampling.domains import Choices, Domain, Range, grid_values
+from gradatlas.sweeps.sampling.samplers import PURE
 
 
 def distributions(space: Mapping[str, Domain]) -> dict[str, BaseDistribution]:
@@ -119,6 +119,8 @@ class SobolSampler(PureSampler):
 
     def unit_points(self, first: int, count: int) -> np.ndarray:
         """A stretch of the sequence."""
+        from scipy.stats import qmc  # takes half a second
+
         seed = int(stream(self._seed, f"sobol {self._name}").integers(2**63))
         engine = qmc.Sobol(max(len(self._space), 1), rng=seed)
         if first:  # scipy cannot skip nothing
@@ -153,7 +155,7 @@ class GridSampler(RandomSampler):
     ) -> None:
         super().__init__(space, **options)
         self._levels = {
-            name: grid_values(name, distribution, levels.get(name))
+            name: _levels(name, distribution, levels.get(name))
             for name, distribution in self._space.items()
             if name not in options.get("nuisance", ())
         }
@@ -169,23 +171,19 @@ class GridSampler(RandomSampler):
         return columns
 
 
-def grid_values(name: str, distribution: BaseDistribution, levels: int | None) -> Sequence[Any]:
-    """The values of an axis of a grid; whole numbers that coincide once rounded count once."""
+def _levels(name: str, distribution: BaseDistribution, levels: int | None) -> Sequence[Any]:
+    """The values of an axis of a grid."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices
-    if levels is None:
-        raise ValueError(
-            f"{name}: must have levels with sampler grid, as in {{ low = …, high = …, levels = 8 }}"
-        )
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    spaced = np.geomspace if distribution.log else np.linspace
-    values = spaced(distribution.low, distribution.high, levels)
-    if isinstance(distribution, IntDistribution):
-        return sorted({int(value) for value in np.round(values)})
-    return np.clip(values, distribution.low, distribution.high).tolist()
+    whole = isinstance(distribution, IntDistribution)
+    return grid_values(name, Range(distribution.low, distribution.high, distribution.log, whole, levels))
 
 
-SAMPLERS: dict[str, type[PureSampler]] = {"qmc": SobolSampler, "random": RandomSampler, "grid": GridSampler}
+def pure_sampler_class(sampler: str) -> type[PureSampler]:
+    """The class of a name in `samplers.PURE`."""
+    found: type[PureSampler] = globals()[PURE[sampler]]
+    return found
 
 
 def pure_sampler(sampler: str, space: Mapping[str, Domain], **options: Any) -> PureSampler:
@@ -196,7 +194,7 @@ def pure_sampler(sampler: str, space: Mapping[str, Domain], **options: Any) -> P
             for name, domain in space.items()
             if isinstance(domain, Range) and domain.levels is not None
         }
-    return SAMPLERS[sampler](distributions(space), **options)
+    return pure_sampler_class(sampler)(distributions(space), **options)
 
 
 def further_draws(

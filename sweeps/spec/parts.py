@@ -9,7 +9,7 @@ from typing import Any
 from gradatlas.study.trial import PARAMETERS, reject_bad_value, trial_of
 from gradatlas.sweeps.errors import SpecError
 from gradatlas.sweeps.sampling.domains import Domain, parse_domain
-from gradatlas.sweeps.sampling.learned import is_learning
+from gradatlas.sweeps.sampling.samplers import is_learning
 from gradatlas.sweeps.spec.search_rules import grid_points, reject_unlearnable
 from gradatlas.sweeps.spec.spec_tables import Search, parsed_table, reject_unknown, table_of
 

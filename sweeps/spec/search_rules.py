@@ -9,23 +9,14 @@ from itertools import combinations, product
 from typing import Any
 
 from gradatlas.study.trial import DEFAULTS, trial_of
-from gradatlas.sweeps.sampling.domains import Choices, Domain
-from gradatlas.sweeps.sampling.learned import (
-    LEARNING,
-    Proposer,
-    is_learning,
-    learning_sampler,
-    most_trials,
-    option_names,
-    sampler_class,
-)
+from gradatlas.sweeps.sampling.domains import Domain, grid_values
 from gradatlas.sweeps.sampling.objectives import OBJECTIVES
-from gradatlas.sweeps.sampling.pure import SAMPLERS, distributions, grid_values
+from gradatlas.sweeps.sampling.samplers import LEARNING, PURE, is_learning, most_trials
 
 
 def reject_bad_sampler(sampler: str, options: Mapping[str, Any], objective: str) -> None:
     """Raises ValueError "KEY: …" where [search] does not hold together."""
-    names = [*SAMPLERS, *LEARNING]
+    names = [*PURE, *LEARNING]
     if sampler not in names and "." not in sampler:
         raise ValueError(
             f"sampler: must be one of {', '.join(names)}, or the import path of an Optuna sampler, but got "
@@ -40,6 +31,13 @@ def reject_bad_sampler(sampler: str, options: Mapping[str, Any], objective: str)
         if options:
             raise ValueError(f"options: must be empty with sampler {sampler}, which has none")
         return
+    _reject_unfit_learner(sampler, options, objective)
+
+
+def _reject_unfit_learner(sampler: str, options: Mapping[str, Any], objective: str) -> None:
+    """The same of a sampler that learns, which Optuna knows."""
+    from gradatlas.sweeps.sampling.learned import learning_sampler, option_names, sampler_class
+
     try:
         sampler_class(sampler)
     except ValueError as error:
@@ -75,11 +73,7 @@ def grid_size(scientific: Mapping[str, Domain]) -> int:
 
 
 def _axis_lengths(scientific: Mapping[str, Domain]) -> list[int]:
-    spaces = distributions(scientific)
-    levels = {
-        name: None if isinstance(domain, Choices) else domain.levels for name, domain in scientific.items()
-    }
-    return [len(grid_values(f"scientific.{name}", space, levels[name])) for name, space in spaces.items()]
+    return [len(grid_values(f"scientific.{name}", domain)) for name, domain in scientific.items()]
 
 
 def grid_points(scientific: Mapping[str, Domain], asked: int | None) -> int:
@@ -119,6 +113,8 @@ def reject_unlearnable(
             f"{objective!r}"
         )
     _reject_pairs(space, fixed)
+    from gradatlas.sweeps.sampling.learned import Proposer
+
     proposer = Proposer(sampler, options, space, seed=0, part="", objectives=len(OBJECTIVES[objective]))
     proposer.begin(0)
     try:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
+from gradatlas.sweeps.running.feed import Handed, Kind
 from gradatlas.sweeps.running.learning import Learner
 
-Kind = Literal["gpu", "cpu"]
 KINDS: tuple[Kind, Kind] = ("gpu", "cpu")
 
 
@@ -50,6 +50,11 @@ class MixedFeed:
         self._slots = dict(slots)
 
     @property
+    def learns(self) -> bool:
+        """As `Feed.learns`."""
+        return self._learner is not None
+
+    @property
     def is_over(self) -> bool:
         """Whether no pack waits, is in hand, or is still to be planned."""
         return not (self._waiting or self._in_hand or self._has_more)
@@ -58,7 +63,7 @@ class MixedFeed:
     def _has_more(self) -> bool:
         return self._learner is not None and self._learner.has_more
 
-    def next(self) -> tuple[str, Kind] | None:
+    def next(self) -> Handed | None:
         """The next pack and the kind of its worker; None where no worker needs one now.
 
         One pack more than a kind's slots is handed out, so that a worker goes on at once; but a sampler that
@@ -71,7 +76,7 @@ class MixedFeed:
                 pack = self._taken(kind)
                 if pack is not None:
                     self._in_hand[pack] = kind
-                    return pack, kind
+                    return Handed(pack, kind)
         return None
 
     def _taken(self, kind: Kind) -> str | None:
@@ -80,11 +85,11 @@ class MixedFeed:
             for pack in self._learner.next_packs(on_gpu=kind == "gpu"):
                 self._costs[pack] = self._cost_of(pack)
                 insort(self._waiting, pack, key=self._place)
-        if not self._waiting or (kind == "cpu" and not self._pays(self._waiting[0])):
+        if not self._waiting or (kind == "cpu" and not self._is_worth_a_cpu(self._waiting[0])):
             return None
         return self._waiting.pop(-1 if kind == "gpu" else 0)
 
-    def _pays(self, pack: str) -> bool:
+    def _is_worth_a_cpu(self, pack: str) -> bool:
         """Whether a worker on CPUs will have done a pack before all together have done the rest."""
         if self._has_more or not self._slots["gpu"]:
             return True

@@ -23,13 +23,13 @@ from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.planning.machine import gpu_count
 from gradatlas.sweeps.planning.packing import cpus_of_gpu_pack, worker_count
-from gradatlas.sweeps.running.feed import Feed
+from gradatlas.sweeps.running.feed import Feed, QueueFeed
 from gradatlas.sweeps.running.learning import Learner
-from gradatlas.sweeps.sampling.learned import is_learning
+from gradatlas.sweeps.sampling.samplers import is_learning
 from gradatlas.sweeps.spec.sweep import Schedule, Sweep
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.workers.mixed_feed import MixedFeed
-from gradatlas.sweeps.workers.searchers import MixedSearcher, PackSearcher, Unstranding, slots_by_kind
+from gradatlas.sweeps.workers.searchers import NodeWatch, PackSearcher, RequeueStranded, slots_by_kind
 from gradatlas.sweeps.workers.stopping import Reason, Stop
 from gradatlas.sweeps.workers.trainable import PackTrainable, resources_of
 from gradatlas.sweeps.workers.watcher import Watcher
@@ -69,7 +69,7 @@ class _Reporter(Callback):
         self._started = True
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
-        """A pack is so far, or done."""
+        """A pack reported progress or finished."""
         self._deaths = 0
         if "failure" in result:
             self.failures.append(result["failure"])
@@ -136,10 +136,11 @@ def run_packs(
             shared = _shared(ledger, sweep, driver)
             if in_cluster:
                 cluster.reject_unshared_folder(ledger)
-                feed = _mixed_feed(ledger, learner, sweep) if mixed else Feed(pending, learner)
-                failures = _run_on_ray(feed, shared, sweep, watcher, stop, in_cluster=True)
+                feed = _mixed_feed(ledger, learner, sweep) if mixed else QueueFeed(pending, learner)
+                failures = _run_on_ray(feed, shared, sweep, watcher, stop, in_cluster=True, mixed=mixed)
             else:
-                failures = _run_on_own_ray(Feed(pending, learner), shared, sweep, cpus, watcher, stop)
+                feed = QueueFeed(pending, learner)
+                failures = _run_on_own_ray(feed, shared, sweep, cpus, watcher, stop)
     finally:
         ledger.clear_states()
     return Ended(stop.reason, tuple(failures))
@@ -156,7 +157,7 @@ def _mixed_feed(ledger: Ledger, learner: Learner | None, sweep: Sweep) -> MixedF
 
 
 def _learner(ledger: Ledger, sweep: Sweep, cpus: int, *, mixed: bool) -> Learner | None:
-    """Who plans on while the run goes on, where the sampler learns."""
+    """The learner that keeps planning while the run goes on, where the sampler learns."""
     if not is_learning(sweep.search.sampler):
         return None
     if mixed:
@@ -194,30 +195,34 @@ def _run_on_own_ray(
 
 
 def _run_on_ray(
-    feed: Feed | MixedFeed,
+    feed: Feed,
     shared: dict[str, Any],
     sweep: Sweep,
     watcher: Watcher,
     stop: Stop,
     *,
     in_cluster: bool = False,
+    mixed: bool = False,
 ) -> list[str]:
-    """Gives the packs to the Ray that is there; what failed, in one line each."""
+    """Gives the packs to the Ray that is there; what failed, in one line each.
+
+    `mixed`: GPUs and nodes without one work on the same run.
+    """
     scratch = Path(tempfile.mkdtemp(prefix="gradatlas-"))
     try:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it logs a traceback for each dead worker
         reject_unschedulable(sweep.schedule, [node["Resources"] for node in cluster.alive_nodes()])
-        workers = _workers(sweep.schedule, mixed=isinstance(feed, MixedFeed))
+        workers = _workers(sweep.schedule, mixed=mixed)
         reporter = _Reporter(watcher, stop, patience=10 + 2 * workers)
         with stop.on_signals():
-            searcher: PackSearcher
-            if isinstance(feed, MixedFeed):
-                searcher, most = MixedSearcher(feed, shared, stop, sweep.schedule), sweep.schedule.concurrency
-            else:
-                # A sampler that learns is asked when a worker is free, not for packs that would wait.
-                most = sweep.schedule.concurrency if in_cluster and not feed.learns else workers
-                searcher = PackSearcher(feed, shared, stop)
-            grid = _tuner(searcher, sweep.schedule, most, scratch, reporter).fit()
+            nodes = NodeWatch(feed, sweep.schedule) if mixed else None
+            searcher = PackSearcher(feed, shared, stop, nodes)
+            # A sampler that learns is asked when a worker is free, not for packs that would wait; a feed for
+            # two kinds of workers sees to that itself.
+            waits = mixed or (in_cluster and not feed.learns)
+            most = sweep.schedule.concurrency if waits else workers
+            scheduler = RequeueStranded(feed, nodes) if nodes is not None else None
+            grid = _tuner(searcher, scheduler, sweep.schedule, most, scratch, reporter).fit()
         return reporter.failures + [_last_line(error) for error in grid.errors]
     except NodeLostError as error:
         return [str(error)]
@@ -254,6 +259,7 @@ def _last_line(error: BaseException) -> str:
 
 def _tuner(
     searcher: PackSearcher,
+    scheduler: RequeueStranded | None,
     schedule: Schedule,
     most: int | None,
     scratch: Path,
@@ -261,13 +267,12 @@ def _tuner(
 ) -> Tuner:
     """`most` packs at a time; None: as many as the nodes hold, also those that are still to come."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "auto" if most else str(_PENDING)
-    mixed = isinstance(searcher, MixedSearcher)
     alike = {"cpu": schedule.cpus_per_pack, "gpu": schedule.gpus_per_pack}
     return Tuner(
-        tune.with_resources(PackTrainable, resources_of if mixed else alike),
+        tune.with_resources(PackTrainable, resources_of if scheduler is not None else alike),
         tune_config=TuneConfig(
             search_alg=searcher,
-            scheduler=Unstranding(searcher) if isinstance(searcher, MixedSearcher) else None,
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=most,
             reuse_actors=True,

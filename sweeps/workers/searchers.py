@@ -1,4 +1,4 @@
-"""What Ray Tune asks for trials: packs, for one kind of workers or for two."""
+"""What Ray Tune asks for trials: packs from a feed, each for a kind of worker."""
 
 from __future__ import annotations
 
@@ -13,57 +13,24 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from gradatlas.sweeps.planning.packing import slots_of
-from gradatlas.sweeps.running.feed import Feed
-from gradatlas.sweeps.spec.sweep import Schedule
-from gradatlas.sweeps.workers.mixed_feed import Kind, MixedFeed
+from gradatlas.sweeps.running.feed import Feed, Kind
+from gradatlas.sweeps.spec.spec_tables import Schedule
 from gradatlas.sweeps.workers.stopping import Stop
 
 _LOOK_SECONDS = 2.0  # between two looks at which nodes are there
 
 
-class PackSearcher(Searcher):
-    """Hands out packs, each with what all are told, until there are no more or the run is to stop."""
+class NodeWatch:
+    """Looks now and then which nodes there are, and tells a feed how many packs of each kind they hold."""
 
-    def __init__(self, feed: Feed, shared: dict[str, Any], stop: Stop) -> None:
-        super().__init__(metric="trials", mode="max")
-        self._feed, self._shared, self._stop = feed, shared, stop
-
-    def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:
-        """There is nothing to set."""
-        return True
-
-    def suggest(self, trial_id: str) -> Any:
-        """The next pack, or the end. Asked only when a worker is free: a learning sampler knows most then."""
-        pack = None if self._stop.reason else self._feed.next()
-        return Searcher.FINISHED if pack is None else self._shared | {"pack": pack}
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """A pack may have its result."""
-        if result and "outcomes" in result:
-            self._feed.finished(result["pack"])
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to keep: the ledger is the truth."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""
-
-
-class MixedSearcher(PackSearcher):
-    """Hands out packs to workers on GPUs and on nodes without one, each with what it computes on."""
-
-    _feed: MixedFeed  # type: ignore[assignment]
-
-    def __init__(self, feed: MixedFeed, shared: dict[str, Any], stop: Stop, schedule: Schedule) -> None:
-        super().__init__(feed, shared, stop)  # type: ignore[arg-type]
-        self._schedule = schedule
-        self._packs: dict[str, str] = {}  # in hand, by the trial's id
-        self._with_gpus: set[str] = set()  # ids of the nodes that have any, or had when they lived
+    def __init__(self, feed: Feed, schedule: Schedule) -> None:
+        self._feed, self._schedule = feed, schedule
+        self._with_gpus: set[str] = set()
         self._looked = -_LOOK_SECONDS
         self.look()
 
     def look(self) -> None:
-        """Counts the nodes' slots, now and then."""
+        """Counts the nodes' slots if it is time."""
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return
         self._looked = time.monotonic()
@@ -71,21 +38,47 @@ class MixedSearcher(PackSearcher):
         self._with_gpus |= {node["NodeID"] for node in found if node["Resources"].get("GPU")}
         self._feed.resize(slots_by_kind(self._schedule, found))
 
+    @property
+    def with_gpus(self) -> list[str]:
+        """Ids of the nodes that have GPUs, or had when they lived."""
+        return sorted(self._with_gpus)
+
+
+class PackSearcher(Searcher):
+    """Hands out packs, each with what all are told, until there are no more or the run is to stop.
+
+    `nodes` is given where GPUs and nodes without one work on the same run.
+    """
+
+    def __init__(
+        self, feed: Feed, shared: dict[str, Any], stop: Stop, nodes: NodeWatch | None = None
+    ) -> None:
+        super().__init__(metric="trials", mode="max")
+        self._feed, self._shared, self._stop, self._nodes = feed, shared, stop, nodes
+        self._packs: dict[str, str] = {}  # in hand, by the trial's id
+
+    def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:
+        """There is nothing to set."""
+        return True
+
     def suggest(self, trial_id: str) -> Any:
-        """The next pack for the kind of worker that needs one; None where none does now."""
+        """The next pack with what its worker is told, the end, or None where no worker needs one now.
+
+        Asked only when a worker is free: a learning sampler knows most then.
+        """
         if self._stop.reason or self._feed.is_over:
             return Searcher.FINISHED
         handed = self._feed.next()
         if handed is None:
             return None
-        pack, kind = handed
-        self._packs[trial_id] = pack
-        if kind == "gpu":
-            return self._shared | {"pack": pack}
-        return self._shared | {"pack": pack, "gpus": 0, "not_on": sorted(self._with_gpus)}
+        self._packs[trial_id] = handed.pack
+        told = self._shared | {"pack": handed.pack}
+        if handed.kind == "cpu" and self._nodes is not None:
+            told |= {"gpus": 0, "not_on": self._nodes.with_gpus}
+        return told
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """A pack has its result, is given up for now, or was taken from a place in the queue."""
+        """A pack has its result, is given up for now, or was taken out of the queue."""
         pack = self._packs.pop(trial_id)
         if result and "outcomes" in result:
             self._feed.finished(pack, result["time_total_s"])
@@ -94,24 +87,30 @@ class MixedSearcher(PackSearcher):
         else:
             self._feed.returned(pack)
 
-    def is_stranded(self, trial: Trial) -> bool:
-        """Whether a trial waits for nodes that are gone."""
-        return trial.status == Trial.PENDING and self._feed.is_stranded(trial.config["pack"])
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep: the ledger is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
 
 
-class Unstranding(FIFOScheduler):
+class RequeueStranded(FIFOScheduler):
     """Takes packs that wait for the last node of a kind, which is gone, back into the feed."""
 
-    def __init__(self, searcher: MixedSearcher) -> None:
+    def __init__(self, feed: Feed, nodes: NodeWatch) -> None:
         super().__init__()
-        self._searcher = searcher
+        self._feed, self._nodes = feed, nodes
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Asked several times a second."""
-        self._searcher.look()
-        for trial in filter(self._searcher.is_stranded, list(tune_controller.get_live_trials())):
+        self._nodes.look()
+        for trial in filter(self._is_stranded, list(tune_controller.get_live_trials())):
             tune_controller.stop_trial(trial)
         return super().choose_trial_to_run(tune_controller)
+
+    def _is_stranded(self, trial: Trial) -> bool:
+        """Whether a trial waits for nodes that are gone."""
+        return trial.status == Trial.PENDING and self._feed.is_stranded(trial.config["pack"])
 
 
 def slots_by_kind(schedule: Schedule, found: Sequence[Mapping[str, Any]]) -> dict[Kind, int]:

@@ -37,14 +37,15 @@ def submit(
     follow: Annotated[bool, typer.Option("--follow", help="Show its log until it ends.")] = False,
 ) -> None:
     """Run a sweep on a cluster as a job: code, sweep and data are sent, what they import must be there."""
-    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.running.runs import run_folder
+    from gradatlas.sweeps.spec.presets import spec_file
     from gradatlas.sweeps.spec.sweep import load_sweep
 
     if "://" not in runs and not Path(runs).is_absolute():
         raise UserError(f"--runs {runs}: must be a URL, or an absolute folder that all nodes share")
-    file = life.spec_file(spec)
+    file = spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
-    name = life.run_folder(sweep, file, runs=runs, name=name).name
+    name = run_folder(sweep, file, runs=runs, name=name).name
     client = _client(address)
     command = f"run sweep.toml --runs {shlex.quote(runs)} --name {name} --resume --take-over --address auto"
     with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:

@@ -12,7 +12,8 @@ from gradatlas.analysis.claims import Claim, claims
 from gradatlas.analysis.measures.boundaries import score
 from gradatlas.analysis.reading import tables
 from gradatlas.study.experiment import results
-from gradatlas.sweeps.running.runs import create_run, preset_files
+from gradatlas.sweeps.running.runs import create_run
+from gradatlas.sweeps.spec.presets import preset_files
 from gradatlas.sweeps.spec.sweep import load_sweep
 
 # Two minutes of one core: 110 kinds of networks, each a pack of its own.

@@ -20,7 +20,7 @@ from gradatlas.study.experiment import results
 from gradatlas.study.trial import Trial
 from gradatlas.sweeps.planning.costs import pack_cost
 from gradatlas.sweeps.planning.packing import packs, planned_trials
-from gradatlas.sweeps.running.runs import preset_files
+from gradatlas.sweeps.spec.presets import preset_files
 from gradatlas.sweeps.spec.sweep import load_sweep
 
 _EVERY = 5  # a preset's packs of which one is measured

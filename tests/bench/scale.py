@@ -23,7 +23,7 @@ from gradatlas.study.experiment import results
 from gradatlas.sweeps.command.display import JsonLines
 from gradatlas.sweeps.planning.machine import Node
 from gradatlas.sweeps.planning.packing import capacity, packs, planned_trials
-from gradatlas.sweeps.running.feed import Feed
+from gradatlas.sweeps.running.feed import QueueFeed
 from gradatlas.sweeps.running.runs import create_run, state
 from gradatlas.sweeps.spec.sweep import parse_sweep
 from gradatlas.sweeps.store.ledger import Ledger
@@ -81,7 +81,7 @@ def measure(trials: int, workers: int, folder: Path) -> None:
 def _hand_out(ledger: Ledger, pending: list[str], trials: int, cost: float) -> None:
     """Every pack is suggested, reported and told."""
     sizes = ledger.pack_sizes()
-    searcher = PackSearcher(Feed(pending), {}, Stop(ledger, None))
+    searcher = PackSearcher(QueueFeed(pending), {}, Stop(ledger, None))
     lines: list[str] = []
     with (
         timed("packs handed out and reported", len(pending)),

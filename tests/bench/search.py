@@ -15,7 +15,8 @@ import warnings
 import optuna
 
 from gradatlas.sweeps.sampling.domains import Choices, Range
-from gradatlas.sweeps.sampling.pure import SAMPLERS, distributions, pure_sampler
+from gradatlas.sweeps.sampling.pure import distributions, pure_sampler
+from gradatlas.sweeps.sampling.samplers import PURE
 
 POINTS, BLOCK, REACH = 100_000, 4096, 2000
 SPACE = {
@@ -69,7 +70,7 @@ def optuna_rate(trials: int) -> float:
 def main() -> None:
     """Prints a line per sampler."""
     results: dict[str, object] = {}
-    for sampler in SAMPLERS:
+    for sampler in PURE:
         found = rate(sampler)
         results[sampler] = found
         print(

@@ -11,8 +11,10 @@ import polars as pl
 import pytest
 
 from gradatlas.study.experiment import results
+from gradatlas.sweeps.planning.forecast import core_seconds as core_seconds_of
 from gradatlas.sweeps.planning.packing import planned_trials
-from gradatlas.sweeps.running.runs import create_run, preset_files
+from gradatlas.sweeps.running.runs import create_run
+from gradatlas.sweeps.spec.presets import core_seconds, preset_files
 from gradatlas.sweeps.spec.sweep import Sweep, load_sweep, parse_sweep
 from gradatlas.sweeps.store.ledger import Ledger
 
@@ -83,3 +85,8 @@ def test_trainability_looks_for_the_learning_rate_in_each_cell():
         rates.setdefault(entry.point, set()).add(entry.trial.learning_rate)
     assert {len(tried) for tried in rates.values()} == {sweep.search.nuisance_draws}
     assert min(max(tried) / min(tried) for tried in rates.values()) > 100
+
+
+def test_the_seconds_that_are_told_of_presets_are_those_of_their_plans():
+    planned = {name: round(core_seconds_of(load_sweep(file)), 1) for name, file in preset_files().items()}
+    assert core_seconds() == pytest.approx(planned, rel=0.01), f"sweeps/presets/core_seconds.json: {planned}"

@@ -31,7 +31,7 @@ def test_critical_takes_the_critical_weights(command):
 def test_without_theory_every_number_is_null_and_the_note_says_why(command):
     out = command("theory", "--activation", "relu", "--family", "gru", "--depth", "5", "--json")
     (row,) = json.loads(out.out)
-    assert row["note"] == "no theory of the gru cell"
+    assert row["note"] == "no theory of family gru"
     assert [row[name] for name in ("chi", "window", "gradient_decades")] == [None] * 3
 
 

@@ -10,7 +10,7 @@ from gradatlas.study.networks.memory import pack_memory
 from gradatlas.study.randomness import trial_seeds
 from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.planning.packing import packs, planned_trials, worker_count
-from gradatlas.sweeps.running.runs import preset_files
+from gradatlas.sweeps.spec.presets import preset_files
 from gradatlas.sweeps.spec.sweep import Schedule, load_sweep, parse_sweep
 
 TEXT = """

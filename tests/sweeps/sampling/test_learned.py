@@ -22,9 +22,16 @@ from gradatlas.sweeps.planning.packing import trial_of_row
 from gradatlas.sweeps.running.learning import Learner
 from gradatlas.sweeps.running.runs import create_run, sweep_of
 from gradatlas.sweeps.sampling.domains import Range
-from gradatlas.sweeps.sampling.learned import LEARNING, Proposer
+from gradatlas.sweeps.sampling.learned import Proposer
 from gradatlas.sweeps.sampling.objectives import OBJECTIVES, values
-from gradatlas.sweeps.sampling.pure import SAMPLERS, GridSampler, SobolSampler, pure_sampler
+from gradatlas.sweeps.sampling.pure import (
+    GridSampler,
+    RandomSampler,
+    SobolSampler,
+    pure_sampler,
+    pure_sampler_class,
+)
+from gradatlas.sweeps.sampling.samplers import LEARNING, PURE
 from gradatlas.sweeps.spec.sweep import Sweep, parse_sweep
 from gradatlas.sweeps.store.ledger import Ledger
 
@@ -42,20 +49,20 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 LEVELS = {"depth": 6, "width": 4, "gain": 7, "momentum": 5}
 
 
-@pytest.fixture(params=SAMPLERS)
+@pytest.fixture(params=PURE)
 def sampler_class(request):
     """A sampler's constructor; a grid's with as many levels as its axes need."""
     return _constructor(request.param)
 
 
 def _constructor(name):
-    return functools.partial(GridSampler, levels=LEVELS) if name == "grid" else SAMPLERS[name]
+    return functools.partial(GridSampler, levels=LEVELS) if name == "grid" else pure_sampler_class(name)
 
 
 @pytest.fixture(params=["qmc", "random"])
 def spreading_class(request):
     """A sampler's constructor whose points spread over the whole space."""
-    return SAMPLERS[request.param]
+    return pure_sampler_class(request.param)
 
 
 def test_proposals_keep_to_the_space_and_reach_all_of_it(sampler_class):
@@ -127,12 +134,12 @@ def test_draws_keep_the_point_and_move_the_nuisance_parameters(sampler_class):
 def test_a_fresh_process_proposes_the_same():
     program = (
         "from gradatlas.sweeps.sampling.domains import Range;"
-        "from gradatlas.sweeps.sampling.pure import SAMPLERS, pure_sampler;"
+        "from gradatlas.sweeps.sampling.pure import PURE, pure_sampler;"
         "space = {'x': Range(0, 1, False, False, 3), 'y': Range(1, 9, True, False, 4)};"
-        "print({name: pure_sampler(name, space, seed=11).proposals(5, 3) for name in SAMPLERS})"
+        "print({name: pure_sampler(name, space, seed=11).proposals(5, 3) for name in PURE})"
     )
     space = {"x": Range(0, 1, False, False, 3), "y": Range(1, 9, True, False, 4)}
-    here = {name: pure_sampler(name, space, seed=11).proposals(5, 3) for name in SAMPLERS}
+    here = {name: pure_sampler(name, space, seed=11).proposals(5, 3) for name in PURE}
     printed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
@@ -160,9 +167,7 @@ def test_levels_of_whole_numbers_that_coincide_count_once():
 
 def test_sobol_points_are_scipys_and_fill_the_cube_more_evenly_than_random_ones():
     units = SobolSampler(SPACE, seed=1).unit_points(0, 256)
-    assert qmc.discrepancy(units) < 0.5 * qmc.discrepancy(
-        SAMPLERS["random"](SPACE, seed=1).unit_points(0, 256)
-    )
+    assert qmc.discrepancy(units) < 0.5 * qmc.discrepancy(RandomSampler(SPACE, seed=1).unit_points(0, 256))
     # Every 2^k-th part of each axis holds the same number of 2^m points: a digital net.
     for axis in units.T:
         assert (np.histogram(axis, bins=64, range=(0, 1))[0] == 4).all()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gradatlas.sweeps.errors import SpecError
-from gradatlas.sweeps.running.runs import preset_files
 from gradatlas.sweeps.sampling.domains import Choices, Range
+from gradatlas.sweeps.spec.presets import preset_files
 from gradatlas.sweeps.spec.reference import reference
 from gradatlas.sweeps.spec.sweep import dump_sweep, load_sweep, parse_sweep
 

@@ -73,7 +73,7 @@ def test_ctrl_c_is_a_request_the_second_one_an_end_and_handlers_come_back(planne
 
 
 def test_tune_can_pickle_what_it_is_given(planned_run, spec, tmp_path):
-    from gradatlas.sweeps.running.feed import Feed
+    from gradatlas.sweeps.running.feed import QueueFeed
     from gradatlas.sweeps.running.learning import Learner
     from gradatlas.sweeps.running.runs import create_run
     from gradatlas.sweeps.spec.sweep import load_sweep
@@ -82,7 +82,7 @@ def test_tune_can_pickle_what_it_is_given(planned_run, spec, tmp_path):
 
     stop = Stop(planned_run, seconds=1.0)
     sweep = load_sweep(spec, ("search.sampler=tpe",))
-    feed = Feed(["a"], Learner(create_run(tmp_path / "tpe", sweep, "", cpus=2), sweep, 2))
+    feed = QueueFeed(["a"], Learner(create_run(tmp_path / "tpe", sweep, "", cpus=2), sweep, 2))
     for given in (PackSearcher(feed, {}, stop), _Reporter(object(), stop, patience=3)):  # type: ignore[arg-type]
         pickle.loads(pickle.dumps(given))
 
