@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gradatlas.sweeps.planning.machine import Node
     from gradatlas.sweeps.spec.sweep import Sweep
     from gradatlas.sweeps.store.ledger import Ledger
-    from gradatlas.sweeps.store.storage import Place
+    from gradatlas.sweeps.store.location import Location
 
 app = typer.Typer(
     name="gradatlas",
@@ -229,7 +229,7 @@ def _go_on(
         )
 
 
-def _reporter(no_report: bool, voice: Voice) -> Callable[[Place], None] | None:
+def _reporter(no_report: bool, voice: Voice) -> Callable[[Location], None] | None:
     """What writes the report at a run's end, if anything does."""
     return None if no_report else partial(reading.write_report, voice=voice)
 

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradatlas.sweeps.store import storage
+from gradatlas.sweeps.store import remote
 
 _KEYS = {
     "AWS_ACCESS_KEY_ID": "tests",
@@ -41,7 +41,7 @@ def store_served() -> Iterator[dict[str, str]]:
             assert time.monotonic() < deadline, "no store within two minutes"
             assert process.poll() is None, "the store ended"
             time.sleep(0.1)
-        storage._filesystem.cache_clear()  # of the stores that other tests had under these names
+        remote._filesystem.cache_clear()  # of the stores that other tests had under these names
         yield {**_KEYS, "AWS_ENDPOINT_URL": url}
     finally:
         process.kill()

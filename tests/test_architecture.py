@@ -160,6 +160,19 @@ def test_nothing_uses_global_randomness(path):
                 assert called in ("np.random.Generator", "np.random.Philox")
 
 
+def test_only_the_storage_asks_of_what_kind_a_location_is():
+    kinds = {"Path", "PosixPath", "PurePath", "Local", "Remote"}
+    asking = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "sweeps").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "isinstance"
+        and {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)} & kinds
+    }
+    assert asking == {"sweeps/store/storage.py"}
+
+
 # Tests of what no one module does.
 ACROSS = {
     "tests/study/test_pitfalls.py",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gradatlas.sweeps.running.runs import State
     from gradatlas.sweeps.spec.sweep import Sweep
     from gradatlas.sweeps.store.ledger import Ledger
-    from gradatlas.sweeps.store.storage import Place
+    from gradatlas.sweeps.store.location import Location
 
 
 def execute(
@@ -26,7 +26,7 @@ def execute(
     nodes: Sequence[Node],
     *,
     voice: Voice,
-    report: Callable[[Place], None] | None,
+    report: Callable[[Location], None] | None,
     more_points: int = 0,
     take_over: bool = False,
     in_cluster: bool = False,
@@ -82,7 +82,7 @@ def _exit_code(stopped: str | None, after: State) -> int:
     return codes.get(stopped or "", FAILURE)
 
 
-def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder: Place) -> str:
+def _ending(after: State, stopped: str | None, failures: tuple[str, ...], folder: Location) -> str:
     """How a run ended that is not complete, and the way on."""
     done = f"{after.finished} of {after.planned} trials are done and kept"
     words = {

@@ -13,21 +13,21 @@ OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
-def _place(text: str) -> Any:
+def _location(text: str) -> Any:
     """A folder or URL given on the command line."""
-    from gradatlas.sweeps.store.storage import place_of
+    from gradatlas.sweeps.store.storage import location_of
 
     try:
-        return place_of(text)
+        return location_of(text)
     except UserError as error:
         raise typer.BadParameter(str(error)) from None
 
 
 RunArgument = Annotated[
-    Any, typer.Argument(metavar="RUN", parser=_place, help="A run's folder or URL.", show_default=False)
+    Any, typer.Argument(metavar="RUN", parser=_location, help="A run's folder or URL.", show_default=False)
 ]
 RunsOption = Annotated[
-    Any, typer.Option(metavar="DIR", parser=_place, help="Folder or URL of the runs.", show_default=False)
+    Any, typer.Option(metavar="DIR", parser=_location, help="Folder or URL of the runs.", show_default=False)
 ]
 Address = Annotated[
     str | None,

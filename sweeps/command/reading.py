@@ -16,20 +16,20 @@ from gradatlas.sweeps.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gradatlas.sweeps.store.storage import Place
+    from gradatlas.sweeps.store.location import Location
 
 
-def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Place:
+def _reported(folder: Location, out: Path | None, say: Callable[[str], None]) -> Path | Location:
     """Where the report was written: made from a local copy, and put back, where the run is at a URL."""
     from html import escape
     from shlex import quote
 
     from gradatlas.analysis.reading.tables import NoResultsError
     from gradatlas.analysis.report import write_report as write
-    from gradatlas.sweeps.store.storage import local_copy, upload
+    from gradatlas.sweeps.store.location import upload
 
-    with local_copy(folder, "plans", "results") as local:
-        if local == folder:
+    with folder.local_copy("plans", "results") as local:
+        if str(local) == str(folder):
             return write(local, out, say)
         try:
             written = write(local, out, say)
@@ -43,7 +43,7 @@ def _reported(folder: Place, out: Path | None, say: Callable[[str], None]) -> Pl
     return folder / "report" / "report.html"
 
 
-def write_report(folder: Place, out: Path | None = None, *, voice: Voice) -> None:
+def write_report(folder: Location, out: Path | None = None, *, voice: Voice) -> None:
     """Writes the report of a run's folder and says where it is."""
     import logging
 
@@ -62,8 +62,8 @@ def write_report(folder: Place, out: Path | None = None, *, voice: Voice) -> Non
     except ValueError as error:
         raise UserError(f"{folder}: {error}") from None
     except OSError as error:
-        place = out or error.filename or folder
-        raise UserError(f"{place}: the report cannot be written: {error.strerror}") from None
+        file = out or error.filename or folder
+        raise UserError(f"{file}: the report cannot be written: {error.strerror}") from None
     finally:
         logger.removeHandler(handler)
     voice.wrote_report(written)
@@ -88,7 +88,7 @@ def report(
 
 
 @contextmanager
-def _no_results(run: Place) -> Iterator[None]:
+def _no_results(run: Location) -> Iterator[None]:
     """Turns what the analysis cannot read into the user's message."""
     from gradatlas.analysis.reading.tables import NoResultsError
 
@@ -109,8 +109,8 @@ def claims(
     from gradatlas.sweeps.command import printing as analyse
 
     with _no_results(run):
-        limits = tables.sweep_limits(tables.read_sweep(_name_of(run)))
-        found = claims_of(tables.labelled(tables.scan_results(_name_of(run))[0], limits), limits)
+        limits = tables.sweep_limits(tables.read_sweep(str(run)))
+        found = claims_of(tables.labelled(tables.scan_results(str(run))[0], limits), limits)
     if as_json:
         print(analyse.claims_json(found))
     else:
@@ -128,14 +128,14 @@ def tables(
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: must be a folder, but is a file")
     with _no_results(run), ERR.status("tables …") as status:
-        files = write_tables(_name_of(run), out, lambda doing: status.update(f"tables: {doing}"))
+        files = write_tables(str(run), out, lambda doing: status.update(f"tables: {doing}"))
     analyse.print_files(files, _rows, OUT)
 
 
 def _rows(file: Path) -> int:
     import polars as pl
 
-    return pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
+    return int(pl.scan_parquet(file, glob=False).select(pl.len()).collect().item())
 
 
 def compare(first: RunArgument, second: RunArgument) -> None:
@@ -144,23 +144,18 @@ def compare(first: RunArgument, second: RunArgument) -> None:
     from gradatlas.sweeps.command import printing as analyse
 
     with _no_results(first):
-        found = compared(_name_of(first), _name_of(second))
+        found = compared(str(first), str(second))
     analyse.print_comparison(found, OUT)
 
 
-def _name_of(run: Place) -> Path | str:
-    """A run as the analysis names it: a folder, or a URL."""
-    return run if isinstance(run, Path) else str(run)
-
-
-def draw_phase_diagram(place: Any, file: Path, run: Path | None) -> None:
+def draw_phase_diagram(point: Any, file: Path, run: Path | None) -> None:
     """The plane of a phase diagram as a picture, with a run's networks on it."""
     from gradatlas.analysis.figures.phase_diagram import write_phase_diagram
 
-    write_phase_diagram(place, file, run)
+    write_phase_diagram(point, file, run)
 
 
-def draw_profile(rows: list[dict], file: Path) -> None:
+def draw_profile(rows: list[dict[str, Any]], file: Path) -> None:
     """The rows of `gradatlas profile` as a picture."""
     from gradatlas.analysis.figures.network_profile import write_profile
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.machine import Node, available_cpus, gpu_count, this_node
@@ -29,8 +26,8 @@ from gradatlas.sweeps.spec.sweep import Sweep, dump_sweep, extended_sweep, load_
 from gradatlas.sweeps.spec.task_files import npz_bytes, stored_names
 from gradatlas.sweeps.store.environment import environment
 from gradatlas.sweeps.store.ledger import Ledger
-from gradatlas.sweeps.store.parquet import schema
-from gradatlas.sweeps.store.storage import Place, Remote, place_of, remove_tree
+from gradatlas.sweeps.store.location import Location
+from gradatlas.sweeps.store.storage import location_of
 
 _BEGINNINGS = {"environment.json", "data", "plans", "results"}  # of a run folder without its sweep.toml
 
@@ -52,7 +49,7 @@ def usable_cpus(sweep: Sweep, asked: int | None) -> int:
     return cpus
 
 
-def run_folder(sweep: Sweep, spec: Path, *, runs: str | Place | None, name: str | None) -> Place:
+def run_folder(sweep: Sweep, spec: Path, *, runs: str | Path | Location | None, name: str | None) -> Location:
     """Where a new run goes: RUNS/NAME, by default named after the spec and the time."""
     if name is None:
         name = f"{spec.stem}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
@@ -61,24 +58,20 @@ def run_folder(sweep: Sweep, spec: Path, *, runs: str | Place | None, name: str 
             f"--name: must be letters, digits, '.', '_', '+' or '-' without a path, but got {name!r}; "
             "--runs names the folder"
         )
-    return place_of(sweep.storage.runs if runs is None else runs).expanduser() / name
+    return location_of(sweep.storage.runs if runs is None else runs).expanduser() / name
 
 
-def is_begun(folder: Place) -> bool:
+def is_begun(folder: Location) -> bool:
     """Whether a run is there to go on with; what a start that was killed before it was a run left goes."""
     if (folder / "sweep.toml").is_file():
         return True
-    if isinstance(folder, Remote):
-        names = {file.key.removeprefix(f"{folder.key}/").split("/")[0] for file in folder.files(below=True)}
-    else:
-        names = {path.name for path in folder.glob("*")}
-    if names <= _BEGINNINGS:
-        remove_tree(folder)
+    if folder.names() <= _BEGINNINGS:
+        folder.remove_tree()
     return False
 
 
 def create_run(
-    folder: Place, sweep: Sweep, spec: str, cpus: int, nodes: Sequence[Node] | None = None
+    folder: Path | Location, sweep: Sweep, spec: str, cpus: int, nodes: Sequence[Node] | None = None
 ) -> Ledger:
     """The folder of a new run, its plan written; nothing is left behind where that fails.
 
@@ -102,7 +95,7 @@ def create_run(
             ledger.write_plan(planned, stored)
         ledger.write_sweep(toml)
     except BaseException as error:
-        remove_tree(folder)
+        ledger.folder.remove_tree()
         if isinstance(error, OSError):
             raise UserError(f"{folder}: plan and data cannot be written: {error.strerror}") from None
         raise
@@ -112,7 +105,7 @@ def create_run(
 def remove_unbegun(ledger: Ledger) -> None:
     """Removes the folder of a run that was refused before any pack had a result."""
     if not ledger.finished_packs():
-        remove_tree(ledger.folder)
+        ledger.folder.remove_tree()
 
 
 def _packed(sweep: Sweep, planned: list[Planned], nodes: Sequence[Node]) -> list[list[Planned]]:
@@ -189,15 +182,16 @@ class State:
 def state(ledger: Ledger) -> State:
     """Counts from the ledger alone, also while the run is going on."""
     sizes, finished = ledger.pack_sizes(), ledger.finished_packs()
-    here = [ledger.results.resolve() / f"{pack}.parquet" for pack in sorted(finished & set(sizes))]
+    here = sorted(finished & set(sizes))
+    outcomes = ledger.results.value_counts("outcome", [f"{pack}.parquet" for pack in here])
     present = {path.stem for path in ledger.results.glob("*.parquet")}
     return State(
         planned=max(_trials_asked_for(ledger), sum(sizes.values())),
         proposed=sum(sizes.values()),
         finished=sum(size for pack, size in sizes.items() if pack in finished),
         packs=len(sizes),
-        finished_packs=len(finished & set(sizes)),
-        outcomes=_outcomes(here),
+        finished_packs=len(here),
+        outcomes=dict(sorted(outcomes.items())),
         damaged=tuple(sorted(f"results/{pack}.parquet" for pack in present - finished)),
     )
 
@@ -213,24 +207,3 @@ def _trials_asked_for(ledger: Ledger) -> int:
 def cost_ahead(ledger: Ledger, now: State) -> float:
     """Predicted cost of what has no result yet; trials not yet proposed count as the mean of the others."""
     return ledger.pending_cost() + (now.planned - now.proposed) * ledger.mean_cost()
-
-
-def _outcomes(paths: list) -> dict[str, int]:
-    if not paths:
-        return {}
-    if isinstance(paths[0], Remote):
-        with ThreadPoolExecutor(16) as threads:
-            columns = threads.map(_outcome_column, paths)
-            found = Counter(name for names in columns for name in names if name is not None)
-        return dict(sorted(found.items()))
-    files = pl.scan_parquet(
-        paths, schema=schema(), missing_columns="insert", extra_columns="ignore", glob=False
-    )
-    counts = files.group_by("outcome").len().sort("outcome").collect()
-    return {outcome: count for outcome, count in counts.iter_rows() if outcome is not None}
-
-
-def _outcome_column(result: Remote) -> list[str | None]:
-    """One column of a store's object, without the others."""
-    with result.opened() as file:
-        return pq.read_table(file, columns=["outcome"])["outcome"].to_pylist()

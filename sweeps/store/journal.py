@@ -11,13 +11,13 @@ import json
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
-from gradatlas.sweeps.store.storage import Place
+from gradatlas.sweeps.store.location import Location
 
 # The first death may be anyone's: a kill from outside, a machine that went away. A second one without
 # anything saved in between speaks for memory, and halving costs at most the time since the last save.
 _DEATHS_BEFORE_HALVING = 2
 
-Piece = tuple[int, int]  # the first trial's place in the pack, and one beyond the last's
+Piece = tuple[int, int]  # the first trial's index in the pack, and one beyond the last's
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Journal:
         return piece[1] - piece[0] == 1 and self.deaths_of_driver > max_failures
 
 
-def read_journal(path: Place, trials: int) -> Journal:
+def read_journal(path: Location, trials: int) -> Journal:
     """The journal of a pack of so many trials; a blank one where there is none, or none that can be read."""
     try:
         stored = json.loads(path.read_bytes())

@@ -22,7 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 from gradatlas.sweeps.errors import UserError
-from gradatlas.sweeps.store.storage import Remote
+from gradatlas.sweeps.store.location import Location
 
 LIVES, RENEWED = 60.0, 15.0  # seconds that a claim lives, and between two renewals
 
@@ -30,13 +30,13 @@ LIVES, RENEWED = 60.0, 15.0  # seconds that a claim lives, and between two renew
 class Lease:
     """One process' claim on a run."""
 
-    def __init__(self, run: Remote, *, lives: float = LIVES, renewed: float = RENEWED) -> None:
+    def __init__(self, run: Location, *, lives: float = LIVES, renewed: float = RENEWED) -> None:
         self._run, self._lives, self._renewed = run, lives, renewed
         self._claim = run / "lease" / uuid4().hex
         self._content: dict[str, Any] = {
             "owner": f"process {os.getpid()} on {socket.gethostname()}",
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
-            "place": _place(),
+            "place": _process_namespace(),
             "process": os.getpid(),
             "over": [],
         }
@@ -61,7 +61,7 @@ class Lease:
                 self._claim.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        self._claim.write_text(json.dumps(self._content))
+        self._claim.write_whole(json.dumps(self._content).encode())
         self._last = time.monotonic()
 
     def _reject_others(self, *, take_over: bool) -> None:
@@ -82,7 +82,7 @@ class Lease:
             for name in self._content["over"]:
                 (self._run / "lease" / name).unlink(missing_ok=True)
 
-    def _claims(self) -> dict[Remote, float]:
+    def _claims(self) -> dict[Location, float]:
         """All claims and when each was last renewed."""
         return {claim: modified / 1e9 for claim, (_, modified) in (self._run / "lease").files().items()}
 
@@ -106,14 +106,14 @@ class Lease:
             self._write()
 
 
-def _read(claim: Remote) -> dict[str, Any]:
+def _read(claim: Location) -> dict[str, Any]:
     try:
         return {"owner": "another process", "since": "some time", **json.loads(claim.read_bytes())}
     except (OSError, ValueError, TypeError):
         return {"owner": "another process", "since": "some time"}
 
 
-def _place() -> str:
+def _process_namespace() -> str:
     """The start of this machine and the process namespace: what makes a process' number mean something."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -124,7 +124,7 @@ def _place() -> str:
 
 def _is_dead(content: dict[str, Any]) -> bool:
     """Whether a claim is of a process of this machine that has ended; unknown counts as alive."""
-    if content.get("place") != _place():
+    if content.get("place") != _process_namespace():
         return False
     try:
         os.kill(int(content["process"]), 0)

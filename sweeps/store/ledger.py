@@ -4,14 +4,12 @@ A plan is written before a pack starts; a result file appears under its pack's n
 Whatever was killed when, the packs still to do are those of the plan without a readable result file. What is
 known of a pack before its result stands in `states/PACK`, and goes when the result is there.
 
-The folder is a local one or an object store's (`sweeps.store.storage`). A store's object is whole if it is
-there; what is read again and again, plans and tasks' files, is copied to the machine once.
+The folder is on a disk or in an object store, which the ledger does not ask: `sweeps.store.location`. What
+is read again and again, plans and tasks' files, is on the machine or is copied to it once.
 """
 
 from __future__ import annotations
 
-import fcntl
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -28,18 +26,9 @@ from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.planning.packing import Planned, pack_name, trial_of_row
 from gradatlas.sweeps.store.journal import Journal, Piece, journal_bytes, read_journal
-from gradatlas.sweeps.store.lease import Lease
-from gradatlas.sweeps.store.parquet import is_whole, schema, write_table
-from gradatlas.sweeps.store.storage import (
-    Place,
-    Remote,
-    download,
-    remove_empty,
-    remove_tree,
-    scratch_of,
-    upload,
-    write_whole,
-)
+from gradatlas.sweeps.store.location import Folder, Hold, Location, Stamp
+from gradatlas.sweeps.store.parquet import schema, write_table
+from gradatlas.sweeps.store.storage import location_of
 
 _PLAN_ROLES = ("identity", "parameter")
 
@@ -51,36 +40,35 @@ class Ledger:
     its path.
     """
 
-    def __init__(self, folder: Place) -> None:
-        self.folder: Any = folder
-        self.sweep_file = folder / "sweep.toml"
-        self.environment_file = folder / "environment.json"
-        self.plans, self.results, self.states = folder / "plans", folder / "results", folder / "states"
+    def __init__(self, folder: Path | Location) -> None:
+        self.folder = location_of(folder)
+        self.sweep_file = self.folder / "sweep.toml"
+        self.environment_file = self.folder / "environment.json"
+        self.plans, self.results = self.folder / "plans", self.folder / "results"
+        self.states = self.folder / "states"
         self._driver_file = self.states / "driver"
-        self._lease: Lease | None = None
+        self._hold: Hold | None = None
         self._data: Path | None = None  # where the tasks' files are on this machine
-        self._seen: dict[Path, tuple[int, int]] = {}  # whole results: bytes and time of writing
+        self._seen: dict[Location, Stamp] = {}  # whole results
 
     @classmethod
-    def opened(cls, folder: Place) -> Ledger:
+    def opened(cls, folder: Path | Location) -> Ledger:
         """The ledger of an existing run; raises UserError where there is none."""
         if not (folder / "sweep.toml").is_file():
             raise UserError(
-                f"{folder}: is no run folder (it has no sweep.toml); `gradatlas list` shows the runs"
+                f"{folder}: is not a run folder (it has no sweep.toml); `gradatlas list` shows the runs"
             )
         return cls(folder)
 
     @classmethod
-    def created(cls, folder: Place, environment_json: str) -> Ledger:
+    def created(cls, folder: Path | Location, environment_json: str) -> Ledger:
         """A new folder, a run once `write_sweep` ends it; raises UserError where it cannot be made."""
         ledger = cls(folder)
         try:
-            if isinstance(folder, Remote) and folder.exists():
-                raise FileExistsError
-            folder.mkdir(parents=True)
-            ledger.plans.mkdir()
-            ledger.results.mkdir()
-            write_whole(ledger.environment_file, environment_json.encode(), lasting=False)
+            ledger.folder.mkdir(parents=True)
+            ledger.plans.mkdir(exist_ok=True)
+            ledger.results.mkdir(exist_ok=True)
+            ledger.environment_file.write_whole(environment_json.encode(), lasting=False)
         except FileExistsError:
             way_on = (
                 f"or go on with `gradatlas resume {folder}`"
@@ -98,36 +86,24 @@ class Ledger:
     def locked(self, *, take_over: bool = False) -> Iterator[None]:
         """Holds the run for this process; raises UserError where another one does.
 
-        On a disk the operating system lets go when the process ends, however; in a store that is a lease.
+        `take_over`: a run in a store is taken from a process that is dead or cut off.
         """
-        if isinstance(self.folder, Remote):
-            self._lease = Lease(self.folder)
-            with self._lease.held(take_over=take_over):
-                yield
-            return
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                hint = "; --take-over is for URLs, here the lock ends with that process" if take_over else ""
-                raise UserError(
-                    f"{self.folder}: another process is running it; wait for it or stop it{hint}"
-                ) from None
+        with self.folder.held(take_over=take_over) as self._hold:
             self.results.mkdir(exist_ok=True)
             yield
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_lease": None}  # Tune pickles what a run is told; a lease stays where it is
+        return self.__dict__ | {"_hold": None}  # Tune pickles what a run is told; a hold stays where it is
 
     @property
     def is_lost(self) -> bool:
         """Whether another process took the run from this one, which must write no more."""
-        return self._lease is not None and self._lease.is_lost
+        return self._hold is not None and self._hold.is_lost
 
     def write_driver(self, driver: str) -> None:
         """Tells workers whose they are; those of a driver that died see another's name."""
         self.states.mkdir(exist_ok=True)
-        write_whole(self._driver_file, driver.encode(), lasting=False)
+        self._driver_file.write_whole(driver.encode(), lasting=False)
 
     def remove_driver(self) -> None:
         """Tells workers to stop; for that there is room on a full disk too."""
@@ -150,15 +126,12 @@ class Ledger:
         if self.is_lost:
             return
         self.remove_driver()
-        left = {file.parent.name for file in self.states.glob("*/*")}
-        left |= {file.parent.parent.name for file in self.states.glob("*/*/*")}
-        for pack in self.finished_packs():
-            if pack in left or isinstance(self.folder, Path):  # there a folder may be empty
-                remove_tree(self.states / pack)
+        for pack in self.states.names() & self.finished_packs():
+            (self.states / pack).remove_tree()
         for folder in (self.results, self.states, self.plans):
             for draft in folder.glob(".*.draft"):
                 draft.unlink(missing_ok=True)
-        remove_empty(self.states)  # where no pack is still to do
+        self.states.remove_if_empty()  # where no pack is still to do
 
     def journal(self, pack: str, trials: int) -> Journal:
         """What earlier workers of a pack left to say."""
@@ -167,43 +140,32 @@ class Ledger:
     def write_journal(self, pack: str, journal: Journal) -> None:
         """Writes it for the next worker."""
         (self.states / pack).mkdir(parents=True, exist_ok=True)
-        write_whole(self.states / pack / "journal.json", journal_bytes(journal), lasting=False)
+        (self.states / pack / "journal.json").write_whole(journal_bytes(journal), lasting=False)
 
-    def piece_folder(self, pack: str, piece: Piece) -> Any:
+    def piece_folder(self, pack: str, piece: Piece) -> Location:
         """Where the state of a pack's piece is kept while it is worked on."""
         return self.states / pack / f"{piece[0]}-{piece[1]}"
 
     def save_piece(self, pack: str, piece: Piece, save: Callable[[Path], None]) -> None:
         """Keeps what `save` writes into a local folder."""
-        folder = self.piece_folder(pack, piece)
-        if isinstance(folder, Path):
-            folder.mkdir(parents=True, exist_ok=True)
+        with self.piece_folder(pack, piece).written_locally() as folder:
             save(folder)
-            return
-        with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:
-            save(Path(scratch))
-            upload(Path(scratch), folder)
 
     def load_piece(self, pack: str, piece: Piece, load: Callable[[Path], None]) -> None:
         """Gives `load` a local folder with what `save_piece` kept."""
-        folder = self.piece_folder(pack, piece)
-        if isinstance(folder, Path):
+        with self.piece_folder(pack, piece).local_copy() as folder:
             load(folder)
-            return
-        with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:
-            download(folder, Path(scratch))
-            load(Path(scratch))
 
     def drop_piece(self, pack: str, piece: Piece) -> None:
         """Removes what `save_piece` kept."""
-        remove_tree(self.piece_folder(pack, piece))
+        self.piece_folder(pack, piece).remove_tree()
 
-    def _piece_file(self, pack: str, piece: Piece) -> Any:
+    def _piece_file(self, pack: str, piece: Piece) -> Location:
         return self.states / pack / f"{piece[0]}-{piece[1]}.parquet"
 
     def has_piece(self, pack: str, piece: Piece) -> bool:
         """Whether the rows of a piece are written."""
-        return is_whole(self._piece_file(pack, piece), "trial", "outcome")
+        return self._piece_file(pack, piece).is_whole_table("trial", "outcome")
 
     def write_piece(self, pack: str, piece: Piece, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes the rows of a piece, until the pack is whole."""
@@ -215,12 +177,12 @@ class Ledger:
 
     def write_sweep(self, sweep_toml: str) -> None:
         """Makes the folder a run: written last, so that a killed start leaves no run without a plan."""
-        write_whole(self.sweep_file, sweep_toml.encode())
+        self.sweep_file.write_whole(sweep_toml.encode())
 
     def write_data(self, name: str, content: bytes) -> None:
         """Writes a task's file, named relative to the folder."""
         (self.folder / name).parent.mkdir(exist_ok=True)
-        write_whole(self.folder / name, content)
+        (self.folder / name).write_whole(content)
 
     def write_plan(
         self,
@@ -257,23 +219,18 @@ class Ledger:
         """Some columns of a pack's rows; None where there is no whole result."""
         try:
             content = (self.results / f"{pack}.parquet").read_bytes()
-            return pq.read_table(pa.BufferReader(content), columns=list(columns)).to_pylist()
+            return list(pq.read_table(pa.BufferReader(content), columns=list(columns)).to_pylist())
         except (FileNotFoundError, pa.ArrowInvalid):
             return None
 
-    def here(self, *names: str) -> Path:
-        """The folder on this machine, `names` (of folders) in it: itself, or copies of a store's objects."""
-        if isinstance(self.folder, Path):
-            return self.folder
-        copy = scratch_of(self.folder)
-        for name in names:
-            download(self.folder / name, copy / name)
-        return copy
+    def here(self, *names: Folder) -> Path:
+        """The run's folder on this machine, with these folders as they are now."""
+        return self.folder.cached(*names)
 
     def plan(self) -> pl.LazyFrame:
         """Identity and parameters of every planned trial."""
         files = sorted((self.here("plans") / "plans").resolve().glob("*.parquet"))
-        damaged = [path for path in files if not is_whole(path)]
+        damaged = [path for path in files if not location_of(path).is_whole_table()]
         if damaged or not files:
             what = f"plans/{damaged[0].name} cannot be read" if damaged else "plans/ holds no plan"
             raise UserError(
@@ -327,24 +284,22 @@ class Ledger:
         planned = [{name: row[name] for name in identity} for row in self.pack_rows(pack)]
         whole = [{**row, **who} for row, who in zip(rows, planned, strict=True)]
         write_table(self.results / f"{pack}.parquet", pl.DataFrame(whole, schema(), orient="row"))
-        remove_tree(self.states / pack)
+        (self.states / pack).remove_tree()
 
     def finished_packs(self) -> set[str]:
         """Packs that have a whole result file; a truncated one does not count."""
-        return {path.stem for path in self.results.glob("*.parquet") if self._is_result(path)}
+        results = self.results.files().items()
+        return {file.stem for file, stamp in results if self._is_result(file, stamp)}
 
-    def _is_result(self, path: Any) -> bool:
-        """Whether a result is whole; its footer is read once as long as the file stays as it is."""
-        if isinstance(path, Remote):
-            return True
-        try:
-            status = path.stat()
-        except OSError:
+    def _is_result(self, file: Location, stamp: Stamp) -> bool:
+        """Whether a file is a whole result; its end is read once as long as the file stays as it is."""
+        if not file.name.endswith(".parquet"):
             return False
-        stamp = status.st_size, status.st_mtime_ns
-        if self._seen.get(path) != stamp and is_whole(path, "trial", "outcome"):
-            self._seen[path] = stamp
-        return self._seen.get(path) == stamp
+        if not file.can_be_damaged or self._seen.get(file) == stamp:
+            return True
+        if file.is_whole_table("trial", "outcome"):
+            self._seen[file] = stamp
+        return self._seen.get(file) == stamp
 
     def pending_packs(self) -> list[str]:
         """Planned packs without a result."""

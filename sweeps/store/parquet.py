@@ -1,4 +1,4 @@
-"""Tables of a run as Parquet: their schema, writing them, and telling whether one is whole."""
+"""Tables of a run as Parquet: their schema, and writing them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from functools import cache
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gradatlas.study.records import COLUMNS, SCHEMA_VERSION
-from gradatlas.sweeps.store.storage import Place, Remote, write_whole
+from gradatlas.sweeps.store.location import Location
 
 
 @cache
@@ -27,17 +26,8 @@ def _polars_type(name: str) -> pl.DataType:
     return getattr(pl, name)()
 
 
-def write_table(path: Place, frame: pl.DataFrame, more: Mapping[str, str] | None = None) -> None:
+def write_table(file: Location, frame: pl.DataFrame, more: Mapping[str, str] | None = None) -> None:
+    """Writes a frame whole, with `more` in the file's metadata."""
     sink = pa.BufferOutputStream()
     frame.write_parquet(sink, metadata={"gradatlas.columns": str(SCHEMA_VERSION), **(more or {})})
-    write_whole(path, sink.getvalue())
-
-
-def is_whole(path: Place, *columns: str) -> bool:
-    """Whether a Parquet file has its footer, and these columns; for a store's object, whether it is there."""
-    try:
-        if isinstance(path, Remote):
-            return path.is_file()
-        return set(columns) <= set(pq.read_schema(path).names)
-    except (OSError, pa.ArrowInvalid):
-        return False
+    file.write_whole(sink.getvalue())

@@ -36,7 +36,7 @@ import gradatlas
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.machine import Node, gpu_count, gpu_memory_bytes, memory_bytes, memory_of_pack
 from gradatlas.sweeps.store.ledger import Ledger
-from gradatlas.sweeps.store.storage import place_of
+from gradatlas.sweeps.store.storage import location_of
 
 _OBJECT_STORE = 100 * 2**20  # bytes; nothing travels through it, Ray would take 30 % of the memory
 _ANSWER_SECONDS = 120.0  # within which a node must answer; importing torch there takes some of them
@@ -198,6 +198,6 @@ def reject_unshared_folder(ledger: Ledger) -> None:
 
 def _driver_seen(run: str) -> str | None:
     try:
-        return Ledger(place_of(run)).driver()
+        return Ledger(location_of(run)).driver()
     except OSError as error:
         return f"{type(error).__name__}"

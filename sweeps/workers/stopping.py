@@ -14,7 +14,7 @@ from typing import Literal
 
 from gradatlas.sweeps.errors import PREEMPTED
 from gradatlas.sweeps.store.ledger import Ledger
-from gradatlas.sweeps.store.storage import Place
+from gradatlas.sweeps.store.location import Location
 
 _PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)  # what batch systems send before the end
 
@@ -68,7 +68,7 @@ class Stop:
         self.request("interrupted" if number == signal.SIGINT else "preempted")
 
 
-def _leave_after(seconds: float, run: Place) -> None:
+def _leave_after(seconds: float, run: Location) -> None:
     """Ends this process with the code of a preemption, whatever it is doing then.
 
     A SIGTERM to all processes of a job ends Ray's too, and a call that waits for them would wait a minute.

@@ -18,12 +18,11 @@ from gradatlas.study.regimes import Limits, regime
 from gradatlas.study.training.engine import load_back_ends
 from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.store.ledger import Ledger
-from gradatlas.sweeps.store.storage import Remote, place_of
+from gradatlas.sweeps.store.storage import location_of
 from gradatlas.sweeps.workers import cluster
 from gradatlas.sweeps.workers.pack_run import PackRun
 
 _REPORT_SECONDS = 5.0  # between two reports of a pack's progress; one costs the driver 3 ms
-_STORE_SECONDS = 2.0  # between two questions for the driver's orders where they stand in a store
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what would stop every other pack too
 
 
@@ -73,7 +72,7 @@ class PackTrainable(tune.Trainable):
         """Works on the pack until it is done, the driver says stop, or a report is due."""
         report = {"pack": self.config["pack"], "trials": 0, "cost": 0.0, "progress": 0.0, "done": True}
         try:
-            return report | self._work(Ledger(place_of(self.config["run"])))
+            return report | self._work(Ledger(location_of(self.config["run"])))
         except OSError as error:
             if self._run is not None:
                 with suppress(OSError):  # the disk may be full for this too
@@ -96,8 +95,7 @@ class PackTrainable(tune.Trainable):
 
     def _orders(self, ledger: Ledger) -> str | None:
         """Whose workers may go on; a store, which wants money for the answer, is asked more rarely."""
-        pause = _STORE_SECONDS if isinstance(ledger.folder, Remote) else 0.0
-        if time.monotonic() - self._asked >= pause:
+        if time.monotonic() - self._asked >= ledger.folder.seconds_between_looks:
             self._answer, self._asked = ledger.driver(), time.monotonic()
         return self._answer
 

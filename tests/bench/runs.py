@@ -30,7 +30,7 @@ import polars as pl
 
 from gradatlas.sweeps.running.runs import create_run
 from gradatlas.sweeps.spec.sweep import parse_sweep
-from gradatlas.sweeps.store.storage import Place
+from gradatlas.sweeps.store.location import Location
 from tests.bench import peers
 
 ROOT = Path(__file__).parents[2]
@@ -166,7 +166,7 @@ def run_and_loop() -> tuple[Run, float]:
     return run, (before + _loop_pace(run.folder)) / 2
 
 
-def _loop_pace(run: Place) -> float:
+def _loop_pace(run: Location) -> float:
     command = [sys.executable, "-m", "tests.bench.loop", str(run), str(_scaled(LOOP_PACKS, 4))]
     done = subprocess.run(
         command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, text=True, check=True

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gradatlas.sweeps.store.storage import local_copy, place_of
+from gradatlas.sweeps.store.storage import location_of
 from tests.cluster.faults import (
     LOOPBACK,
     PATCHES,
@@ -56,7 +56,7 @@ def test_nodes_go_and_come_and_the_head_dies(tmp_path, store, cluster):
     first, second = (cluster.add_node(num_cpus=1, **_SMALL) for _ in range(2))
     text = sweep_text(points=96)
     (tmp_path / "sweep.toml").write_text(text)
-    run = place_of("s3://bucket/runs/run")
+    run = location_of("s3://bucket/runs/run")
     results, states = run / "results", run / "states"
     driver = Command(
         "run", tmp_path / "sweep.toml", "--runs", run.parent, "--name", "run", "--no-report",
@@ -85,7 +85,7 @@ def test_nodes_go_and_come_and_the_head_dies(tmp_path, store, cluster):
     resumed = Command("resume", run, "--no-report")
     code, _, err = resumed.ended()
     assert code == 0, err
-    with local_copy(run, "plans", "results") as copy:
+    with run.local_copy("plans", "results") as copy:
         (copy / ".lock").touch()  # which a store does not have
         assert_undisturbed(copy, expected_rows(text, tmp_path / "expected"))
     left = {file.key.split("/")[2] for file in run.files(below=True)}

@@ -114,7 +114,7 @@ def test_resuming_a_finished_run_does_nothing(command, finished_run):
 def test_a_folder_that_is_no_run_is_told(command, tmp_path, name):
     ended = command(name, tmp_path)
     assert ended.code == 2
-    assert "is no run folder" in ended.err
+    assert "is not a run folder" in ended.err
 
 
 def test_status_reads_the_ledger_alone(command, finished_run):
@@ -211,13 +211,12 @@ def test_what_only_meets_at_some_points_is_one_line_too(command, tmp_path, text,
 
 def test_a_start_that_was_killed_before_its_plan_is_no_run(command, spec, tmp_path, monkeypatch):
     from gradatlas.sweeps.store.ledger import Ledger
+    from gradatlas.sweeps.store.local import Local
 
     monkeypatch.setattr(Ledger, "write_plan", lambda *unused: (_ for _ in ()).throw(SystemExit(9)))
-    monkeypatch.setattr(
-        "gradatlas.sweeps.running.runs.remove_tree", lambda *unused, **options: None
-    )  # a kill cleans nothing up
+    monkeypatch.setattr(Local, "remove_tree", lambda self: None)  # a kill cleans nothing up
     assert command("run", spec, "--runs", tmp_path / "runs", "--name", "x").code == 9
-    assert "is no run folder" in command("status", tmp_path / "runs" / "x").err
+    assert "is not a run folder" in command("status", tmp_path / "runs" / "x").err
     again = command("run", spec, "--runs", tmp_path / "runs", "--name", "x")
     assert "remove the folder, in which no run was started" in again.err
 

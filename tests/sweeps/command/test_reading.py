@@ -82,15 +82,16 @@ def test_out_must_be_a_folder(command, run, tmp_path):
 
 
 def test_a_run_in_an_object_store_is_read_where_it_is(command, run, monkeypatch):
-    from gradatlas.sweeps.store.storage import place_of, upload
+    from gradatlas.sweeps.store.location import upload
+    from gradatlas.sweeps.store.storage import location_of
 
     with store_served() as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         url = "s3://bucket/runs/planted"
-        upload(run / "results", place_of(f"{url}/results"))
-        upload(run / "plans", place_of(f"{url}/plans"))
-        here, there = (command("claims", place, "--json") for place in (str(run), url))
+        upload(run / "results", location_of(f"{url}/results"))
+        upload(run / "plans", location_of(f"{url}/plans"))
+        here, there = (command("claims", named, "--json") for named in (str(run), url))
         assert there.code == 0
         assert there.out == here.out
         with pytest.raises(tables.NoResultsError, match="must be the URL of a run"):

@@ -12,7 +12,7 @@ from gradatlas.study.records import COLUMNS
 from gradatlas.study.trial import PARAMETERS
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.running.runs import sweep_of
-from gradatlas.sweeps.store import storage
+from gradatlas.sweeps.store import local
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.store.parquet import schema
 
@@ -69,7 +69,7 @@ def test_a_write_that_breaks_leaves_no_file(planned_run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     pack = planned_run.pending_packs()[0]
-    monkeypatch.setattr(storage.os, "fsync", full)
+    monkeypatch.setattr(local.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         planned_run.write_result(pack, results(planned_run.pack_trials(pack)))
     assert list(planned_run.results.iterdir()) == []
@@ -80,7 +80,7 @@ def test_a_result_has_no_name_before_it_is_whole(planned_run, monkeypatch):
         raise OSError(5, "killed here")
 
     pack = planned_run.pending_packs()[0]
-    monkeypatch.setattr(storage.Path, "replace", killed)
+    monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(OSError, match="killed here"):
         planned_run.write_result(pack, results(planned_run.pack_trials(pack)))
     assert list(planned_run.results.glob("*.parquet")) == []

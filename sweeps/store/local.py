@@ -1,0 +1,122 @@
+"""A file or folder on a disk: a `pathlib.Path` with what else a ledger asks of a location."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PosixPath
+from typing import Any, ClassVar, Self, final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.store.location import Folder, Stamp
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock of the operating system: it ends with the process that holds it, and nobody takes it over."""
+
+    is_lost: bool = False
+
+
+@final
+class Local(PosixPath):
+    """A `Location` on a disk. It equals the plain path, and serves wherever a path does."""
+
+    can_be_damaged: ClassVar[bool] = True
+    seconds_between_looks: ClassVar[float] = 0.0
+
+    def files(self, *, below: bool = False) -> dict[Self, Stamp]:
+        """See `Location`; what goes while it is listed is left out."""
+        found: dict[Self, Stamp] = {}
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            for entry in sorted(os.scandir(self), key=lambda entry: entry.name):
+                if below and entry.is_dir(follow_symlinks=False):
+                    found |= (self / entry.name).files(below=True)
+                with suppress(OSError):
+                    if entry.is_file():
+                        status = entry.stat()
+                        found[self / entry.name] = status.st_size, status.st_mtime_ns
+        return found
+
+    def names(self) -> set[str]:
+        """See `Location`."""
+        return {path.name for path in self.glob("*")}
+
+    def write_whole(self, content: Any, *, lasting: bool = True) -> None:
+        """See `Location`: written as a draft, which is renamed."""
+        draft = self.with_name(f".{self.name}.{os.getpid()}.draft")
+        try:
+            with draft.open("wb") as file:
+                file.write(content)
+                if lasting:
+                    file.flush()
+                    os.fsync(file.fileno())
+            draft.replace(self)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def remove_tree(self) -> None:
+        """See `Location`."""
+        shutil.rmtree(self, ignore_errors=True)
+
+    def remove_if_empty(self) -> None:
+        """See `Location`."""
+        with suppress(OSError):
+            self.rmdir()
+
+    @contextmanager
+    def local_copy(self, *folders: Folder) -> Iterator[Self]:
+        """Itself: it is local."""
+        yield self
+
+    def cached(self, *folders: Folder) -> Self:
+        """Itself: it is local."""
+        return self
+
+    @contextmanager
+    def written_locally(self) -> Iterator[Self]:
+        """Itself, made if it was missing."""
+        self.mkdir(parents=True, exist_ok=True)
+        yield self
+
+    @contextmanager
+    def held(self, *, take_over: bool) -> Iterator[Lock]:
+        """See `Location`."""
+        with (self / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                hint = "; --take-over is for URLs, here the lock ends with that process" if take_over else ""
+                raise UserError(
+                    f"{self}: another process is running it; wait for it or stop it{hint}"
+                ) from None
+            yield Lock()
+
+    def is_whole_table(self, *columns: str) -> bool:
+        """See `Location`: the end of a Parquet file names its columns."""
+        try:
+            return set(columns) <= set(pq.read_schema(self).names)
+        except (OSError, pa.ArrowInvalid):
+            return False
+
+    def value_counts(self, column: str, tables: Sequence[str]) -> Counter[str]:
+        """See `Location`: one scan by Polars, in a tenth of the time of reading file by file."""
+        if not tables:
+            return Counter()
+        # Resolved and without globbing: Polars gives "~" and "*" in a path a meaning of its own.
+        folder = Path(self).resolve()
+        found = pl.scan_parquet(
+            [folder / name for name in tables], schema={column: pl.String()}, glob=False,
+            missing_columns="insert", extra_columns="ignore",
+        )  # fmt: skip
+        rows = found.drop_nulls().group_by(column).len().collect().iter_rows()
+        return Counter(dict(rows))
