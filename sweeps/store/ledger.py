@@ -10,9 +10,8 @@ is read again and again, plans and tasks' files, is on the machine or is copied 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from gradatlas.study.trial import Trial
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.planning.packing import Planned, pack_name, trial_of_row
-from gradatlas.sweeps.store.journal import Journal, Piece, journal_bytes, read_journal
 from gradatlas.sweeps.store.location import Folder, Hold, Location, Stamp
 from gradatlas.sweeps.store.parquet import schema, write_table
 from gradatlas.sweeps.store.storage import location_of
@@ -132,48 +130,6 @@ class Ledger:
             for draft in folder.glob(".*.draft"):
                 draft.unlink(missing_ok=True)
         self.states.remove_if_empty()  # where no pack is still to do
-
-    def journal(self, pack: str, trials: int) -> Journal:
-        """What earlier workers of a pack left to say."""
-        return read_journal(self.states / pack / "journal.json", trials)
-
-    def write_journal(self, pack: str, journal: Journal) -> None:
-        """Writes it for the next worker."""
-        (self.states / pack).mkdir(parents=True, exist_ok=True)
-        (self.states / pack / "journal.json").write_whole(journal_bytes(journal), lasting=False)
-
-    def piece_folder(self, pack: str, piece: Piece) -> Location:
-        """Where the state of a pack's piece is kept while it is worked on."""
-        return self.states / pack / f"{piece[0]}-{piece[1]}"
-
-    def save_piece(self, pack: str, piece: Piece, save: Callable[[Path], None]) -> None:
-        """Keeps what `save` writes into a local folder."""
-        with self.piece_folder(pack, piece).written_locally() as folder:
-            save(folder)
-
-    def load_piece(self, pack: str, piece: Piece, load: Callable[[Path], None]) -> None:
-        """Gives `load` a local folder with what `save_piece` kept."""
-        with self.piece_folder(pack, piece).local_copy() as folder:
-            load(folder)
-
-    def drop_piece(self, pack: str, piece: Piece) -> None:
-        """Removes what `save_piece` kept."""
-        self.piece_folder(pack, piece).remove_tree()
-
-    def _piece_file(self, pack: str, piece: Piece) -> Location:
-        return self.states / pack / f"{piece[0]}-{piece[1]}.parquet"
-
-    def has_piece(self, pack: str, piece: Piece) -> bool:
-        """Whether the rows of a piece are written."""
-        return self._piece_file(pack, piece).is_whole_table("trial", "outcome")
-
-    def write_piece(self, pack: str, piece: Piece, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes the rows of a piece, until the pack is whole."""
-        write_table(self._piece_file(pack, piece), pl.DataFrame(rows, schema(), orient="row"))
-
-    def piece_rows(self, pack: str, piece: Piece) -> list[dict[str, Any]]:
-        """The rows that `write_piece` wrote; without the identity, which comes from the plan."""
-        return pl.read_parquet(BytesIO(self._piece_file(pack, piece).read_bytes())).to_dicts()
 
     def write_sweep(self, sweep_toml: str) -> None:
         """Makes the folder a run: written last, so that a killed start leaves no run without a plan."""

@@ -13,6 +13,7 @@ from gradatlas.study.regimes import Limits
 from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.store.journal import Journal, Piece
 from gradatlas.sweeps.store.ledger import Ledger
+from gradatlas.sweeps.store.pack_states import PackStates
 
 _CHUNK_SECONDS = 0.5  # of work between two looks at the clock and the driver's orders
 _KILLED = "its worker died {} times without a word, as from a kill by the system for memory"
@@ -39,7 +40,7 @@ class PackRun:
         memory: float = inf,
     ) -> None:
         """`memory` are the bytes that this worker has for a pack: pieces that would take more are halved."""
-        self._ledger, self._pack = ledger, pack
+        self._ledger, self._pack, self._states = ledger, pack, PackStates(ledger.states / pack)
         self._device, self._limits = device, limits
         self._save_interval, self._max_failures = save_interval, max_failures
         self.trials = ledger.pack_trials(pack)
@@ -50,20 +51,20 @@ class PackRun:
         self._finished_rows: list[Row] | None = None  # of the piece at hand
         self._failure: str | None = None
         self.rows: list[Row] | None = None  # all of them, once they are written
-        self._journal = ledger.journal(pack, len(self.trials)).taken_by(driver)
-        ledger.write_journal(pack, self._journal)
-        self._waiting = [piece for piece in self._journal.pieces if not ledger.has_piece(pack, piece)]
+        self._journal = self._states.journal(len(self.trials)).taken_by(driver)
+        self._states.write_journal(self._journal)
+        self._waiting = [piece for piece in self._journal.pieces if not self._states.has_rows(piece)]
         self._halve_what_does_not_fit(memory)
         self._judge_deaths()
 
     def _halve_what_does_not_fit(self, memory: float) -> None:
         """The plan may have been cut for a larger GPU, or for a GPU at all."""
-        place = 0
-        while place < len(self._waiting):
-            piece = self._waiting[place]
+        index = 0
+        while index < len(self._waiting):
+            piece = self._waiting[index]
             fits = piece[1] - piece[0] == 1 or pack_memory(self.trials[slice(*piece)]) <= memory
             if fits:
-                place += 1
+                index += 1
             else:
                 self._halve(piece)
 
@@ -107,7 +108,7 @@ class PackRun:
         self._saved_at = time.monotonic()
         experiment = self._new(piece)
         try:
-            self._ledger.load_piece(self._pack, piece, experiment.load)
+            self._states.load_piece(piece, experiment.load)
         except ValueError:  # a state that a power cut left half written
             return self._new(piece)
         return experiment
@@ -133,14 +134,14 @@ class PackRun:
 
     def _save(self) -> None:
         if self._waiting and self._experiment is not None:
-            self._ledger.save_piece(self._pack, self._waiting[0], self._experiment.save)
+            self._states.save_piece(self._waiting[0], self._experiment.save)
             self._saved_at = time.monotonic()
             self._write(self._journal.alive)
 
     def _write(self, journal: Journal) -> None:
         if journal != self._journal:
             self._journal = journal
-            self._ledger.write_journal(self._pack, journal)
+            self._states.write_journal(journal)
 
     def _after_failure(self, piece: Piece, reason: str) -> None:
         if piece[1] - piece[0] > 1:
@@ -152,10 +153,10 @@ class PackRun:
     def _halve(self, piece: Piece) -> None:
         """Both halves start anew, after the memory of the whole was given back."""
         self._drop_experiment()
-        self._ledger.drop_piece(self._pack, piece)
+        self._states.drop_piece(piece)
         self._write(self._journal.halved(piece))
-        place, middle = self._waiting.index(piece), sum(piece) // 2
-        self._waiting[place : place + 1] = [(piece[0], middle), (middle, piece[1])]
+        index, middle = self._waiting.index(piece), sum(piece) // 2
+        self._waiting[index : index + 1] = [(piece[0], middle), (middle, piece[1])]
 
     def _drop_experiment(self) -> None:
         self._experiment, self._finished_rows, self._failure, self._chunk = None, None, None, 1
@@ -167,8 +168,8 @@ class PackRun:
         if piece == (0, len(self.trials)):
             self._finish(rows)
             return
-        self._ledger.write_piece(self._pack, piece, rows)
-        self._ledger.drop_piece(self._pack, piece)
+        self._states.write_rows(piece, rows)
+        self._states.drop_piece(piece)
         self._drop_experiment()
         del self._waiting[0]
         self._write(self._journal.alive)
@@ -176,9 +177,7 @@ class PackRun:
     def _finish(self, rows: list[Row] | None) -> None:
         """Writes the pack's one result file; from the pieces' files unless the rows are given."""
         if rows is None:
-            rows = [
-                row for piece in self._journal.pieces for row in self._ledger.piece_rows(self._pack, piece)
-            ]
+            rows = [row for piece in self._journal.pieces for row in self._states.rows(piece)]
         self._ledger.write_result(self._pack, rows)
         self._waiting, self.rows = [], rows
 

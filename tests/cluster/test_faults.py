@@ -19,6 +19,7 @@ from gradatlas.sweeps.running.optuna_export import export
 from gradatlas.sweeps.running.runs import create_run, sweep_of
 from gradatlas.sweeps.spec.sweep import parse_sweep
 from gradatlas.sweeps.store.ledger import Ledger
+from gradatlas.sweeps.store.pack_states import PackStates
 from tests.cluster.faults import (
     PATCHES,
     Command,
@@ -130,7 +131,7 @@ def test_a_run_that_is_told_to_stop_saves_its_packs(tmp_path, expected, stop, ev
     in_hand = [pack for pack in pending if (run / "states" / pack).exists()]
     assert 1 <= len(in_hand) <= 2  # one that was about to end may have ended
     if not (everyone and stop == signal.SIGTERM):  # which ends Ray's node too, maybe before a worker is done
-        assert not any(Ledger(run).journal(pack, 8).in_hand for pack in in_hand)
+        assert not any(PackStates(Ledger(run).states / pack).journal(8).in_hand for pack in in_hand)
     ended_here(run)
     assert_undisturbed(run, expected)
 

@@ -20,6 +20,7 @@ from gradatlas.sweeps.running.runs import create_run, state, sweep_of
 from gradatlas.sweeps.spec.sweep import load_sweep
 from gradatlas.sweeps.store.lease import Lease
 from gradatlas.sweeps.store.ledger import Ledger
+from gradatlas.sweeps.store.pack_states import PackStates
 from gradatlas.sweeps.store.remote import Remote
 from gradatlas.sweeps.store.storage import location_of
 from gradatlas.sweeps.workers.pack_run import PackRun
@@ -130,7 +131,7 @@ def test_a_pack_goes_on_from_the_state_that_was_saved_in_the_store(remote_run):
         first = run("one")
         first.advance()
         first.keep()
-        saved = remote_run.piece_folder("pack-000000", (0, 5))
+        saved = PackStates(remote_run.states / "pack-000000").piece_folder((0, 5))
         assert {file.name for file in saved.files()} == {"profile.npz", "training.npz"}
         second = run("two")
         while second.rows is None:

@@ -19,6 +19,7 @@ from gradatlas.study.regimes import DEFAULT_LIMITS
 from gradatlas.study.training import pack as training
 from gradatlas.study.trial import Trial
 from gradatlas.sweeps.store.ledger import Ledger
+from gradatlas.sweeps.store.pack_states import PackStates
 from gradatlas.sweeps.workers.pack_run import PackRun
 
 PACK = "pack-000000"
@@ -42,6 +43,10 @@ def _opened(
         max_failures=max_failures,
         memory=memory,
     )
+
+
+def _states(ledger: Ledger) -> PackStates:
+    return PackStates(ledger.states / PACK)
 
 
 def _finish(run: PackRun) -> None:
@@ -101,7 +106,7 @@ def test_a_pack_goes_on_where_it_was_saved(planned_run, monkeypatch, orderly):
     run.keep()
     run.advance()  # one step of three
     run.leave() if orderly else run.keep()
-    saved = planned_run.piece_folder(PACK, (0, 5)) / "training.npz"
+    saved = _states(planned_run).piece_folder((0, 5)) / "training.npz"
     assert saved.exists()
     steps: list[int] = []
     train_to = training.PackInTraining._train_to
@@ -176,7 +181,7 @@ def test_a_trial_that_kills_its_workers_is_given_up_alone(planned_run):
 
     for number in range(20):
         assert killed(f"driver {number}")
-    assert Ledger(planned_run.folder).journal(PACK, 5).pieces[0] == (0, 1)
+    assert _states(Ledger(planned_run.folder)).journal(5).pieces[0] == (0, 1)
     deaths = 0
     while killed("the same"):
         deaths += 1
@@ -235,7 +240,7 @@ def test_a_pack_that_meets_a_smaller_memory_is_halved_before_it_is_tried(planned
 
 def test_a_memory_that_holds_no_trial_has_each_tried_alone(planned_run):
     _opened(planned_run, memory=-1.0)
-    assert planned_run.journal(PACK, 5).pieces == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    assert _states(planned_run).journal(5).pieces == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
     _finish(_opened(planned_run, memory=-1.0))
     _assert_undisturbed(planned_run)
 
@@ -259,7 +264,7 @@ def test_what_a_power_cut_left_half_written_is_done_again(planned_run, files):
     if files != "state":
         (planned_run.states / PACK / "journal.json").write_bytes(b"\0\0\0")
     if files != "journal":
-        for path in planned_run.piece_folder(PACK, (0, 5)).iterdir():
+        for path in _states(planned_run).piece_folder((0, 5)).iterdir():
             path.write_bytes(path.read_bytes()[:60])
     _finish(_opened(planned_run))
     _assert_undisturbed(planned_run)
