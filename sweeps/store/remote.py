@@ -155,10 +155,15 @@ class Remote:
                 raise
 
     def remove_tree(self) -> None:
-        """Removes all objects below, as far as they can be removed."""
-        with suppress(OSError):
-            for file in self.files(below=True):
-                file.unlink(missing_ok=True)
+        """Removes all objects below, as far as they can be removed; never the bucket itself.
+
+        Whole, since pyarrow leaves an empty object in the folder's name where its last object was removed.
+        """
+        with suppress(OSError), self._store() as store:
+            if self.key:
+                store.delete_dir(self._path)
+            else:
+                store.delete_dir_contents(self._path)
 
     def remove_if_empty(self) -> None:
         """Nothing: an empty folder is none."""

@@ -12,12 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from pyarrow import fs
 
 from gradatlas.study.experiment import results
 from gradatlas.study.regimes import Limits
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.running.runs import create_run, state, sweep_of
 from gradatlas.sweeps.spec.sweep import load_sweep
+from gradatlas.sweeps.store import remote
 from gradatlas.sweeps.store.lease import Lease
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.store.pack_states import PackStates
@@ -61,6 +63,17 @@ def test_objects_are_written_listed_found_and_removed(folder):
     (folder / "sub" / "b.txt").write_whole(b"22")
     assert [file.name for file in folder.files()] == ["a.txt"]
     assert [file.key for file in folder.glob("*/b.*")] == [f"{folder.key}/sub/b.txt"]
+
+
+def test_a_bucket_that_is_cleared_stays(tmp_path, monkeypatch):
+    """In a store that would remove it: S3's client refuses to, others do not."""
+    removes_buckets = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(remote, "_filesystem", lambda *unused: (removes_buckets, "bucket"))
+    (tmp_path / "bucket" / "runs").mkdir(parents=True)
+    bucket = location_of("gs://bucket")
+    bucket.remove_tree()
+    assert (tmp_path / "bucket").is_dir()
+    assert not list((tmp_path / "bucket").iterdir())
 
 
 def test_a_store_that_refuses_says_so_under_the_urls_name():
@@ -120,6 +133,14 @@ def test_the_report_of_a_run_in_a_store_stands_beside_it(remote_run, command):
 def test_a_run_that_exists_in_the_store_is_refused(remote_run, spec):
     with pytest.raises(UserError, match=f"or go on with `gradatlas resume {remote_run.folder}`"):
         create_run(remote_run.folder, load_sweep(spec), "small.toml", cpus=2)
+
+
+def test_a_start_that_fails_leaves_no_folder_in_the_store(folder, spec, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "write_sweep", lambda *unused: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(UserError, match="cannot be written: full"):
+            create_run(folder / "small", load_sweep(spec), "small.toml", cpus=2)
+    assert create_run(folder / "small", load_sweep(spec), "small.toml", cpus=2).pending_packs()
 
 
 def test_a_pack_goes_on_from_the_state_that_was_saved_in_the_store(remote_run):
