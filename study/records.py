@@ -6,7 +6,7 @@ A dtype is the name of a Polars (and Arrow) type; "List(…)" holds one value pe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gradatlas.study.trial import PARAMETERS, Parameter
 
@@ -161,3 +161,18 @@ COLUMNS: dict[str, Column] = {
         ),
     )
 }
+
+
+def column_types(library: Any, *roles: Role) -> dict[str, Any]:
+    """The type of each column in a library of tables; of some roles only if any are named.
+
+    `column_types(polars)` is a Polars schema: the library has types of the names that are used here, and
+    List of a type. It is given, not imported, since the study runs where only torch and numpy are installed.
+    """
+
+    def typed(name: str) -> Any:
+        if name.startswith("List("):
+            return library.List(typed(name.removeprefix("List(").removesuffix(")")))
+        return getattr(library, name)()
+
+    return {c.name: typed(c.dtype) for c in COLUMNS.values() if not roles or c.role in roles}

@@ -18,7 +18,7 @@ import polars as pl
 
 from gradatlas.analysis.reading.cells import cells
 from gradatlas.analysis.reading.run_files import Run, is_url, parquet_files, read_text, storage_options
-from gradatlas.study.records import COLUMNS
+from gradatlas.study.records import column_types
 from gradatlas.study.regimes import DEFAULT_LIMITS, OUTCOMES, Limits, is_severe, regime
 
 __all__ = [
@@ -26,16 +26,7 @@ __all__ = [
     "layer_quantiles", "layers", "read_sweep", "scan_plans", "scan_results", "scan_runs", "sweep_limits",
 ]  # fmt: skip
 
-_SCALARS = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
-
-
-def _dtype(name: str) -> pl.DataType:
-    if name.startswith("List("):
-        return pl.List(_dtype(name.removeprefix("List(").removesuffix(")")))
-    return _SCALARS[name]
-
-
-SCHEMA = pl.Schema({name: _dtype(column.dtype) for name, column in COLUMNS.items()})
+SCHEMA = pl.Schema(column_types(pl))
 
 
 class NoResultsError(ValueError):

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradatlas.study.choices.own_data import is_file_name
+from gradatlas.study.records import Role
 from gradatlas.study.trial import Trial
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.costs import cost
@@ -28,7 +29,7 @@ from gradatlas.sweeps.store.location import Folder, Hold, Location, Stamp
 from gradatlas.sweeps.store.parquet import schema, write_table
 from gradatlas.sweeps.store.storage import location_of
 
-_PLAN_ROLES = ("identity", "parameter")
+_PLAN_ROLES: tuple[Role, ...] = ("identity", "parameter")
 
 
 class Ledger:

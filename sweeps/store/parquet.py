@@ -8,22 +8,14 @@ from functools import cache
 import polars as pl
 import pyarrow as pa
 
-from gradatlas.study.records import COLUMNS, SCHEMA_VERSION
+from gradatlas.study.records import SCHEMA_VERSION, Role, column_types
 from gradatlas.sweeps.store.location import Location
 
 
 @cache
-def schema(*roles: str) -> pl.Schema:
+def schema(*roles: Role) -> pl.Schema:
     """The results' Polars schema; of some roles only if any are named."""
-    return pl.Schema(
-        {c.name: _polars_type(c.dtype) for c in COLUMNS.values() if not roles or c.role in roles}
-    )
-
-
-def _polars_type(name: str) -> pl.DataType:
-    if name.startswith("List("):
-        return pl.List(_polars_type(name[5:-1]))
-    return getattr(pl, name)()
+    return pl.Schema(column_types(pl, *roles))
 
 
 def write_table(file: Location, frame: pl.DataFrame, more: Mapping[str, str] | None = None) -> None:
