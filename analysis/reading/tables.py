@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from gradatlas.analysis.reading.cells import cells
-from gradatlas.analysis.reading.run_files import Run, is_url, parquet_files, read_text, storage_options
+from gradatlas.analysis.reading.run_files import Run, RunFiles
 from gradatlas.study.records import column_types
 from gradatlas.study.regimes import DEFAULT_LIMITS, OUTCOMES, Limits, is_severe, regime
 
@@ -64,7 +64,7 @@ def scan_results(run: Run, *, thorough: bool = False) -> tuple[pl.LazyFrame, lis
     """
     found = _scan(run, "results", thorough)
     if found is None:
-        kind = "the URL of a run" if is_url(run) else "a run folder"
+        kind = RunFiles(run).kind
         raise NoResultsError(f"{run}: must be {kind}, but there is none; `gradatlas list` names the runs")
     frame, unreadable = found
     if frame is not None:
@@ -107,35 +107,27 @@ def scan_plans(run: Run) -> tuple[pl.LazyFrame | None, list[Unreadable]]:
 
 
 def _scan(run: Run, folder: str, thorough: bool) -> tuple[pl.LazyFrame | None, list[Unreadable]] | None:
+    files = RunFiles(run)
     try:
-        files = parquet_files(run, folder)
+        tables = files.tables(folder)
     except OSError as error:
         raise NoResultsError(f"{run}: cannot be read: {str(error).splitlines()[0]}") from None
-    if files is None:
+    if tables is None:
         return None
-    options = storage_options(run)
-    with ThreadPoolExecutor(8 if is_url(run) else 1) as pool:
-        faults = dict(zip(files, pool.map(lambda file: _fault(file, thorough, options), files), strict=True))
-    unreadable = [Unreadable(Path(file), fault) for file, fault in faults.items() if fault]
-    sound = [file for file in files if not faults[file]]
-    if not sound:
-        return None, unreadable
-    frame = pl.scan_parquet(
-        sound, schema=SCHEMA, missing_columns="insert", extra_columns="ignore", glob=False,
-        storage_options=options,
-    )  # fmt: skip
-    return frame, unreadable
+    with ThreadPoolExecutor(files.readers) as pool:
+        found = pool.map(lambda table: _fault(files, table, thorough=thorough), tables)
+        faults = dict(zip(tables, found, strict=True))
+    unreadable = [Unreadable(Path(table), fault) for table, fault in faults.items() if fault]
+    sound = [table for table in tables if not faults[table]]
+    return (files.scan(sound, SCHEMA) if sound else None), unreadable
 
 
-def _fault(file: str, thorough: bool, options: dict[str, str] | None) -> str:
-    """Why the file cannot be scanned, in one line; empty if it can."""
+def _fault(files: RunFiles, table: str, *, thorough: bool) -> str:
+    """Why a table cannot be scanned, in one line; empty if it can."""
     try:
-        if is_url(file):
-            schema = pl.scan_parquet(file, storage_options=options, glob=False).collect_schema()
-        else:
-            schema = pl.Schema(pl.read_parquet_schema(file))
+        schema = files.schema(table)
         if thorough:
-            pl.read_parquet(file, storage_options=options, glob=False)
+            files.read(table)
     except (pl.exceptions.PolarsError, OSError) as error:
         return f"not a whole Parquet file ({str(error).splitlines()[0]})"
     if "trial" not in schema:
@@ -147,7 +139,7 @@ def _fault(file: str, thorough: bool, options: dict[str, str] | None) -> str:
 def read_sweep(run: Run) -> dict[str, Any]:
     """The run's sweep file; empty where there is none that can be read."""
     try:
-        return tomllib.loads(read_text(run, "sweep.toml"))
+        return tomllib.loads(RunFiles(run).text("sweep.toml"))
     except ValueError:
         return {}
 

@@ -13,7 +13,7 @@ from gradatlas.analysis.reading import tables
 from gradatlas.analysis.reading.tables import NoResultsError
 from gradatlas.study.records import COLUMNS
 from gradatlas.study.regimes import Limits
-from tests.analysis.conftest import SCHEMA, Plant, row, study_rows, trials
+from tests.analysis.conftest import SCHEMA, Plant, plant_run, row, study_rows, trials
 
 
 def test_all_rows_and_columns_of_all_files_are_there(plant: Plant) -> None:
@@ -160,6 +160,13 @@ def test_hidden_files_are_no_results(plant: Plant) -> None:
     run = plant([row(0)], files=1)
     (run / "results" / ".pack-9.parquet").write_bytes(b"half written")
     assert tables.scan_results(run)[1] == []
+
+
+def test_a_star_in_a_runs_name_is_a_star(tmp_path: Path) -> None:
+    run = plant_run(tmp_path / "g[1]*", [row(0)])
+    found, unreadable = tables.scan_results(run)
+    assert found.collect().height == 1
+    assert unreadable == []
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
