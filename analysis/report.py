@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from gradatlas.analysis import words
 from gradatlas.analysis.page import explorer
-from gradatlas.analysis.page.context import Ledger, context, read_ledger
+from gradatlas.analysis.page.context import RunContent, context, read_run
 from gradatlas.analysis.page.drawing import Draughtsman, draughtsmen, draw_figures
 from gradatlas.analysis.reading.tables import NoResultsError
 
@@ -46,27 +46,31 @@ def write_report(
         draughtsmen(Path(scratch), processes) as hired,
     ):
         try:
-            return _write(read_ledger(run), out, say, hired, Path(scratch))
+            return _write(read_run(run), out, say, hired, Path(scratch))
         except pl.exceptions.PolarsError:
             # A file whose footer is sound and whose data are not shows only when its data are read.
-            return _write(read_ledger(run, thorough=True), out, say, hired, Path(scratch))
+            return _write(read_run(run, thorough=True), out, say, hired, Path(scratch))
 
 
-def _write(ledger: Ledger, out: Path | None, say: Progress, hired: list[Draughtsman], scratch: Path) -> Path:
-    for fault in ledger.unreadable:
-        _log.warning("%s: left out of the report: %s", ledger.run, fault)
-    target = out or ledger.run / "report" / "report.html"
-    say(f"read {ledger.size:,} trials")
-    folder = scratch / "figures" if out else ledger.run / "report" / "figures"
+def _write(
+    content: RunContent, out: Path | None, say: Progress, hired: list[Draughtsman], scratch: Path
+) -> Path:
+    for fault in content.unreadable:
+        _log.warning("%s: left out of the report: %s", content.run, fault)
+    target = out or content.run / "report" / "report.html"
+    say(f"read {content.size:,} trials")
+    folder = scratch / "figures" if out else content.run / "report" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
         scripts = pool.submit(explorer.bundle)
-        drawn = pool.submit(draw_figures, ledger.drawn, ledger.limits, folder, scratch, hired=hired, say=say)
-        values = context(ledger)
+        drawn = pool.submit(
+            draw_figures, content.drawn, content.limits, folder, scratch, hired=hired, say=say
+        )
+        values = context(content)
         say("counted, compared and answered")
         figures = {name: _embedded(found) for name, found in drawn.result().items()}
-        rows = explorer.records(ledger.drawn.lazy())
-        chart = Markup(explorer.embedded(rows, ledger.limits)) if rows else ""
+        rows = explorer.records(content.drawn.lazy())
+        chart = Markup(explorer.embedded(rows, content.limits)) if rows else ""
         values |= {"figures": figures, "chart": chart, "bundle": Markup(scripts.result()) if rows else ""}
     _replace(target, _template("report.html.jinja", autoescape=True).render(**values))
     if not out:

@@ -38,7 +38,7 @@ _MOST_DRAWN = 20_000  # trials that the figures and the explorer show
 
 
 @dataclass(frozen=True)
-class Ledger:
+class RunContent:
     """What the report is made from.
 
     `trials` are all labelled ones without their layers, `whole` with them, `size` how many. `drawn` are those
@@ -58,8 +58,8 @@ class Ledger:
     limits: Limits
 
 
-def read_ledger(run: Path, *, thorough: bool = False) -> Ledger:
-    """The ledger of a run folder; raises NoResultsError where nothing can be reported."""
+def read_run(run: Path, *, thorough: bool = False) -> RunContent:
+    """The content of a run folder; raises NoResultsError where nothing can be reported."""
     results, unreadable = tables.scan_results(run, thorough=thorough)
     plans, bad_plans = tables.scan_plans(run)
     sweep = tables.read_sweep(run)
@@ -77,7 +77,7 @@ def read_ledger(run: Path, *, thorough: bool = False) -> Ledger:
     labelled = tables.labelled(drawn.lazy(), limits).collect()
     whole = labelled.lazy() if size <= _MOST_DRAWN else tables.labelled(results, limits)
     faults = unreadable + bad_plans
-    return Ledger(run, trials, whole, size, labelled, cells, plans, faults, sweep, limits)
+    return RunContent(run, trials, whole, size, labelled, cells, plans, faults, sweep, limits)
 
 
 def _chosen(results: pl.LazyFrame, size: int) -> pl.LazyFrame:
@@ -88,67 +88,67 @@ def _chosen(results: pl.LazyFrame, size: int) -> pl.LazyFrame:
     return results.filter(pl.struct("part", "point").hash(0) % buckets == 0)
 
 
-def context(ledger: Ledger) -> dict[str, Any]:
+def context(content: RunContent) -> dict[str, Any]:
     """Every value that the template names, figures and explorer aside."""
-    environment = _environment(ledger.run)
-    found = evidence(ledger.whole, ledger.limits)
+    environment = _environment(content.run)
+    found = evidence(content.whole, content.limits)
     answers = claims_of(found)
     return {
-        "run": ledger.run.resolve().name,
-        "question": str(ledger.sweep.get("question") or _DEFAULT_QUESTION),
-        "sentences": summary.sentences(ledger.cells, ledger.trials),
+        "run": content.run.resolve().name,
+        "question": str(content.sweep.get("question") or _DEFAULT_QUESTION),
+        "sentences": summary.sentences(content.cells, content.trials),
         "answers": answer_rows(answers),
         "verdicts": verdict_counts(answers),
-        "boundaries": boundary_rows(ledger.cells),
-        "areas": area_rows(ledger.cells),
+        "boundaries": boundary_rows(content.cells),
+        "areas": area_rows(content.cells),
         "mitigations": mitigation_rows(mitigations(found.cells)),
         "changes": CHANGES,
-        "parts": ledger.cells.select(pl.col("part").n_unique()).collect().item(),
-        "scores": score_rows(ledger.cells, ledger.limits),
-        "limits": ledger.limits,
-        "shares": _shares(ledger),
-        "ranges": _ranges(ledger),
-        "pooled": panels.pooled_columns(ledger.trials),
-        "drawn": len(ledger.drawn),
-        "counts": tables.counts(ledger.trials, ledger.plans),
-        "failures": tables.failures(ledger.trials),
-        "unreadable": [str(fault) for fault in ledger.unreadable],
+        "parts": content.cells.select(pl.col("part").n_unique()).collect().item(),
+        "scores": score_rows(content.cells, content.limits),
+        "limits": content.limits,
+        "shares": _shares(content),
+        "ranges": _ranges(content),
+        "pooled": panels.pooled_columns(content.trials),
+        "drawn": len(content.drawn),
+        "counts": tables.counts(content.trials, content.plans),
+        "failures": tables.failures(content.trials),
+        "unreadable": [str(fault) for fault in content.unreadable],
         "environment": list(_flat(environment)),
         "started": _moment(str(environment.get("started", ""))),
-        "command": f"gradatlas run {shlex.quote(str(ledger.run / 'sweep.toml'))}",
-        "resume": f"gradatlas resume {shlex.quote(str(ledger.run))}",
-        "sweep_file": _text(ledger.run / "sweep.toml"),
+        "command": f"gradatlas run {shlex.quote(str(content.run / 'sweep.toml'))}",
+        "resume": f"gradatlas resume {shlex.quote(str(content.run))}",
+        "sweep_file": _text(content.run / "sweep.toml"),
     }
 
 
 _KEYS = ["panel", "heading", "subheading"]
 
 
-def _named(frame: pl.LazyFrame, ledger: Ledger) -> pl.LazyFrame:
+def _named(frame: pl.LazyFrame, content: RunContent) -> pl.LazyFrame:
     """The rows of trials or cells with the name of their panel."""
-    columns = panels.panel_columns(ledger.trials)
+    columns = panels.panel_columns(content.trials)
     on = list(dict.fromkeys(["activation", *columns]))
-    return frame.join(panels.panel_keys(ledger.trials, columns).lazy(), on=on, nulls_equal=True)
+    return frame.join(panels.panel_keys(content.trials, columns).lazy(), on=on, nulls_equal=True)
 
 
-def _shares(ledger: Ledger) -> list[dict[str, Any]]:
+def _shares(content: RunContent) -> list[dict[str, Any]]:
     """One row per panel: its name, the regimes' shares, the outcomes' shares (None without training)."""
-    regimes = regions.regime_shares(_named(ledger.cells, ledger), _KEYS)
-    outcomes = regions.outcome_shares(_named(ledger.trials, ledger), _KEYS)
+    regimes = regions.regime_shares(_named(content.cells, content), _KEYS)
+    outcomes = regions.outcome_shares(_named(content.trials, content), _KEYS)
     return regimes.join(outcomes, on=_KEYS, how="left").sort("panel").collect().rows(named=True)
 
 
-def _ranges(ledger: Ledger) -> dict[str, Any]:
+def _ranges(content: RunContent) -> dict[str, Any]:
     """The stable σ_w by panel and depth band: `bands` (column heads), `rows` with a cell per band.
 
     Settings with too few cells at every depth are only counted (`unlisted`).
     """
-    found = regions.stable_ranges(_named(ledger.cells, ledger), _KEYS)
+    found = regions.stable_ranges(_named(content.cells, content), _KEYS)
     bands = sorted({(row["depth_low"], row["depth_high"]) for row in found})
-    by_panel: dict[tuple, dict] = {}
+    by_panel: dict[tuple[Any, ...], dict[tuple[int, int], regions.StableRange]] = {}
     for row in found:
-        place = by_panel.setdefault(tuple(row[key] for key in _KEYS), {})
-        place[row["depth_low"], row["depth_high"]] = row["range"]
+        ranges = by_panel.setdefault(tuple(row[key] for key in _KEYS), {})
+        ranges[row["depth_low"], row["depth_high"]] = row["range"]
     rows = [
         dict(zip(_KEYS, key, strict=True)) | {"cells": [_range_cell(ranges.get(band)) for band in bands]}
         for key, ranges in sorted(by_panel.items())
