@@ -64,7 +64,7 @@ EXCEPTIONS = {
 ORDER = {
     "study": [
         "shapes", "lazy_torch", "randomness", "state", "regimes", "choices", "trial", "networks", "profiles",
-        "families", "records", "theory", "training", "experiment", "single", "chain",
+        "families", "records", "theory", "training", "experiment", "single", "one_network", "chain",
     ],
     "sweeps": [
         "errors", "sampling", "spec", "planning", "store", "running", "workers", "jobs", "command", "cli",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +17,10 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from gradatlas.study.experiment import Row
-from gradatlas.study.single import median_row, profile_rows
-from gradatlas.study.trial import DEFAULTS, PARAMETERS, Parameter, Trial, reject_bad_value, trial_of
+from gradatlas.study.one_network import INPUT_STD, SEEDS, measured_rows
+from gradatlas.study.one_network import profile as plain_profile
+from gradatlas.study.single import median_row
+from gradatlas.study.trial import DEFAULTS, PARAMETERS, Parameter
 from gradatlas.sweeps.command.profile_tables import tables
 from gradatlas.sweeps.errors import UserError
 
@@ -36,13 +37,11 @@ def profile_command(draw: Draw) -> TyperCommand:
     ) -> None:
         """Measure one network at initialisation, without a sweep."""
         _reject_bad_output(as_json, plot)
-        trial = _trial({name: text for name, text in given.items() if text is not None})
-        count, std = _seeds(seeds), _input_std(input_std, given["task"])
-        rows = profile_rows(trial, seeds=count, input_std=std)
+        rows = _rows({name: text for name, text in given.items() if text is not None}, seeds, input_std)
         if plot is not None:
             _write(draw, rows, plot)
         elif as_json:
-            _print_json(rows)
+            print(json.dumps(plain_profile(rows), ensure_ascii=False))
         else:
             Console(highlight=False).print(*tables(rows, median_row(rows)), sep="\n")
 
@@ -103,16 +102,16 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _trial(given: dict[str, str]) -> Trial:
-    """The trial of the options that were given; raises UserError."""
+def _rows(given: dict[str, str], seeds: str, input_std: str | None) -> list[Row]:
+    """The rows of the options that were given; raises UserError."""
     try:
         values = {name: _value(PARAMETERS[name], text) for name, text in given.items()}
-        for name, value in values.items():
-            reject_bad_value(name, value)
-        return trial_of({"task": None} | values)
+        std = None if input_std is None else _value(INPUT_STD, input_std)
+        return measured_rows(values, seeds=_value(SEEDS, seeds), input_std=std)
     except ValueError as error:
         name, _, rule = str(error).partition(":")
-        raise UserError(f"{_flag(name)}:{rule}" if name in PARAMETERS else str(error)) from None
+        is_option = name in PARAMETERS or name in ("seeds", "input_std")
+        raise UserError(f"{_flag(name)}:{rule}" if is_option else str(error)) from None
 
 
 def _value(parameter: Parameter, text: str) -> Any:
@@ -123,29 +122,6 @@ def _value(parameter: Parameter, text: str) -> Any:
         return int(text) if parameter.kind == "integer" else float(text)
     except ValueError:
         return text
-
-
-def _seeds(text: str) -> int:
-    if text.isdecimal() and int(text) >= 1:
-        return int(text)
-    raise UserError(f"--seeds: must be a whole number >= 1, but got {text!r}")
-
-
-def _input_std(text: str | None, task: str | None) -> float | None:
-    """The deviation of Gaussian inputs; None where a task gives the inputs."""
-    if task is not None:
-        if text is not None:
-            raise UserError(
-                f"--input-std: is of Gaussian inputs, but --task {task} gives the inputs; leave one"
-            )
-        return None
-    try:
-        std = 1.0 if text is None else float(text)
-    except ValueError:
-        std = math.nan
-    if not (math.isfinite(std) and std > 0):
-        raise UserError(f"--input-std: must be a finite number > 0, but got {text!r}")
-    return std
 
 
 def _reject_bad_output(as_json: bool, plot: Path | None) -> None:
@@ -163,19 +139,3 @@ def _write(draw: Draw, rows: list[Row], file: Path) -> None:
     except OSError as error:
         raise UserError(f"--plot: {file} cannot be written: {error.strerror}") from None
     Console(highlight=False, soft_wrap=True).print(f"plot: {file}", markup=False)
-
-
-def _print_json(rows: list[Row]) -> None:
-    found = {"median": _plain(median_row(rows)), "seeds": [_plain(row) for row in rows]}
-    print(json.dumps(found, ensure_ascii=False))
-
-
-def _plain(row: Row) -> Row:
-    """The row as JSON holds it: null where a number is not finite."""
-    return {name: _finite(value) for name, value in row.items()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

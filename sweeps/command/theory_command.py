@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 Draw = Callable[["Place", Path, Path | None], None]
 _OPTIONS = (
     "activation", "sigma_w", "sigma_b", "depth", "width", "norm", "norm_position", "skip", "batch_size",
-    "input_std", "family", "plot", "measured",
+    "input_std", "family", "critical", "plot", "measured",
 )  # fmt: skip
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -73,23 +72,26 @@ def theory_command(draw: Draw) -> Callable[..., None]:
     ) -> None:
         """Say what mean-field theory predicts: χ, slope, depth scale, critical weights, the stable window."""
         _reject_bad_output(as_json, plot, measured, activation)
-        if critical and sigma_w is not None:
-            raise UserError("--critical: takes the critical σ_w; leave it or --sigma-w")
-        numbers = {
-            "sigma_w": _number("sigma-w", "1" if sigma_w is None else sigma_w),
-            "sigma_b": _number("sigma-b", sigma_b),
-            "width": _whole("width", width),
-            "input_std": _number("input-std", input_std),
+        asked = {
+            "activation": activation,
+            "sigma_w": None if sigma_w is None else _number(sigma_w),
+            "sigma_b": _number(sigma_b),
+            "width": _number(width, int),
+            "input_std": _number(input_std),
+            "family": family,
+            "norm": norm,
+            "norm_position": norm_position,
+            "skip": skip,
+            "batch_size": _number(batch_size, int),
         }
-        kind = {"family": family, "norm": norm, "norm_position": norm_position, "skip": skip}
-        kind["batch_size"] = _whole("batch-size", batch_size)  # type: ignore[assignment]
-        layers = None if depth is None else _whole("depth", depth)
+        layers = None if depth is None else _number(depth, int)
         with _options_named():
-            places = _places(activation, kind, numbers)
+            from gradatlas.study.one_network import theory_points, theory_rows
+
             if plot is not None:
-                _write(draw, places[0], plot, measured)
+                _write(draw, theory_points(**asked)[0], plot, measured)
             else:
-                _show([_row(place, layers, critical=critical) for place in places], as_json, critical)
+                _show(theory_rows(**asked, depth=layers, critical=critical), as_json, critical)
 
     return theory
 
@@ -112,52 +114,12 @@ def _of_an_option(message: str) -> str:
     return f"--{name.replace('_', '-')}:{rule}" if known else f"--measured: {message}"
 
 
-def _places(activation: str | None, kind: dict[str, Any], numbers: dict[str, Any]) -> list[Place]:
-    """The network of one activation, or of each."""
-    from gradatlas.study.choices.activations import ACTIVATIONS
-    from gradatlas.study.theory.meanfield import Structure
-    from gradatlas.study.theory.phase import Place
-
-    names = [activation] if activation is not None else list(ACTIVATIONS)
-    return [Place(Structure(name, **kind), **numbers) for name in names]
-
-
-def _row(place: Place, depth: int | None, *, critical: bool) -> dict[str, Any]:
-    """What theory says; with `critical` at the critical σ_w, where that is one number."""
-    from dataclasses import replace
-
-    from gradatlas.study.theory.phase import theory_row
-
-    row = theory_row(place, depth=None if critical else depth)
-    if not critical:
-        return row
-    if row["critical_sigma_w"] is None:
-        unknown = (
-            "sigma_w",
-            "q",
-            "chi",
-            "slope",
-            "depth_scale",
-            "correlation",
-            "window",
-            "gradient_decades",
-            "gradient_slope",
-        )
-        return row | dict.fromkeys(unknown) | {"depth": depth}
-    return theory_row(replace(place, sigma_w=row["critical_sigma_w"]), depth=depth)
-
-
-def _number(option: str, text: str) -> float:
+def _number(text: str, kind: type[int] | type[float] = float) -> Any:
+    """The number that was meant; text that is none comes back, to be refused with the rule."""
     try:
-        return float(text)
+        return kind(text)
     except ValueError:
-        raise UserError(f"--{option}: must be a number, but got {text!r}") from None
-
-
-def _whole(option: str, text: str) -> int:
-    if text.isdecimal():
-        return int(text)
-    raise UserError(f"--{option}: must be a whole number, but got {text!r}")
+        return text
 
 
 def _reject_bad_output(
@@ -187,17 +149,11 @@ def _write(draw: Draw, place: Place, file: Path, run: Path | None) -> None:
 
 def _show(rows: Sequence[dict[str, Any]], as_json: bool, critical: bool) -> None:
     if as_json:
-        print(json.dumps([_finite(row) for row in rows], ensure_ascii=False, indent=2))
+        from gradatlas.study.one_network import plain
+
+        print(json.dumps(plain(rows), ensure_ascii=False, indent=2))
     else:
         _print(rows, critical=critical)
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """The row as JSON holds it: null where a number is not finite."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
 
 
 def _print(rows: Sequence[dict[str, Any]], *, critical: bool) -> None:

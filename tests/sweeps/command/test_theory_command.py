@@ -48,7 +48,10 @@ def test_without_theory_every_number_is_null_and_the_note_says_why(command):
             "--plot: /no/where/x.png must lie in a folder that exists, but '/no/where' is none",
         ),
         (["--depth", "0"], "--depth: must be a whole number >= 1, but got 0"),
-        (["--critical", "--sigma-w", "1"], "--critical: takes the critical σ_w; leave it or --sigma-w"),
+        (
+            ["--critical", "--sigma-w", "1"],
+            "--critical: takes the critical σ_w, but σ_w = 1.0 was given too; leave one out",
+        ),
         (["--plot", "x.png"], "--plot: draws the diagram of one activation; add --activation NAME"),
         (["--plot", "x.gif", "--activation", "tanh"], "--plot: must end in one of .png, .svg, .pdf"),
         (
