@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +23,7 @@ _PROFILES = (
     "cell_gradient_profile", "update_profile",
 )  # fmt: skip
 Progress = Callable[[str], None]
+Estimates = Mapping[str, Callable[[], pl.DataFrame]]
 
 
 def write_tables(
@@ -43,7 +45,7 @@ def write_tables(
         say(name)
         written += _sunk(table, out / name, csv_rows)
     cells = pl.scan_parquet(out / "cells.parquet", glob=False)
-    for name, make in _eager_tables(trials, cells, limits).items():
+    for name, make in estimates(trials, cells, limits).items():
         say(name)
         written += _written(make(), out / name)
     return written
@@ -57,16 +59,15 @@ def _lazy_tables(trials: pl.LazyFrame, limits: Limits) -> dict[str, pl.LazyFrame
     }
 
 
-def _eager_tables(
-    trials: pl.LazyFrame, cells: pl.LazyFrame, limits: Limits
-) -> dict[str, Callable[[], pl.DataFrame]]:
-    found = evidence(trials, limits)
+def estimates(trials: pl.LazyFrame, cells: pl.LazyFrame, limits: Limits) -> Estimates:
+    """The tables that are estimated from labelled trials and their cells, each computed when called."""
+    found = cache(lambda: evidence(trials, limits))
     return {
         "regions": lambda: areas.region_table(cells),
         "boundaries": lambda: boundaries.boundaries_of_cells(cells),
         "windows": lambda: boundaries.windows_of_cells(cells, limits),
-        "mitigations": lambda: mitigations(found.cells),
-        "claims": lambda: claims_table(claims_of(found)),
+        "mitigations": lambda: mitigations(found().cells),
+        "claims": lambda: claims_table(claims_of(found())),
     }
 
 

@@ -87,9 +87,11 @@ def theory_points(
     """The network with one activation, or, with None, with each; `sigma_w` None is 1."""
     given = {"sigma_w": 1.0 if sigma_w is None else sigma_w, "sigma_b": sigma_b, "input_std": input_std}
     numbers = {name: _number(name, value) for name, value in given.items()}
-    width = _plain_number(width)
-    kind = {name: _plain_number(value) for name, value in structure.items()}
+    kind = {name: _plain_number(value) for name, value in (structure | {"width": width}).items()}
     names = list(ACTIVATIONS) if activation is None else [activation]
+    for name, value in ({"activation": names[0]} | kind).items():
+        reject_bad_value(name, value)
+    width = kind.pop("width")
     return [Place(Structure(name, **kind), width=width, **numbers) for name in names]
 
 
@@ -103,6 +105,8 @@ def theory_rows(
             f"critical: takes the critical σ_w, but σ_w = {network['sigma_w']} was given too; leave one out"
         )
     depth = _plain_number(depth)
+    if depth is not None:
+        reject_bad_value("depth", depth)
     points = theory_points(activation, **network)
     return [(_critical_row if critical else theory_row)(point, depth=depth) for point in points]
 

@@ -71,7 +71,7 @@ ORDER = {
     ],
     "analysis": [
         "words", "colours", "reading", "measures", "claims", "figures", "page", "comparing", "table_files",
-        "report",
+        "opened", "report",
     ],
 }  # fmt: skip
 
