@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,22 +42,29 @@ from gradatlas.sweeps.store.storage import location_of
 _OBJECT_STORE = 100 * 2**20  # bytes; nothing travels through it, Ray would take 30 % of the memory
 _ANSWER_SECONDS = 120.0  # within which a node must answer; importing torch there takes some of them
 
+# Variables that give Ray's processes, and our code in them, paths which may be relative.
+_PATHS = {
+    "PYTHONPATH", "TMPDIR", "RAY_TMPDIR", "RAY_AUTH_TOKEN_PATH", "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS",
+}  # fmt: skip
+
 
 @contextmanager
 def own_ray(cpus: int) -> Iterator[None]:
     """A Ray of this process on the loopback; without a token, since nobody else reaches it."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    with _no_other_machines():
+    with _no_other_machines(), _empty_folder() as empty:
         try:
-            ray.init(
-                address="local",  # RAY_ADDRESS may name a cluster that was not asked for
-                num_cpus=cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE,
-                _node_ip_address="127.0.0.1",
-            )
+            with chdir(empty):
+                ray.init(
+                    address="local",  # RAY_ADDRESS may name a cluster that was not asked for
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=_OBJECT_STORE,
+                    _node_ip_address="127.0.0.1",
+                )
             yield
         finally:
             ray.shutdown()
@@ -89,23 +97,54 @@ def joined(address: str) -> Iterator[None]:
     reject_bad_address(address)
     _reject_silence(address)
     _find_token()
+    with _empty_folder() as empty:
+        _join(address, empty)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _join(address: str, empty: str) -> None:
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"py_modules": [str(Path(gradatlas.__file__).parent)]},
-        )
+        with chdir(empty):
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"py_modules": [str(Path(gradatlas.__file__).parent)]},
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"--address {address}: no Ray cluster can be joined there ({said}); is it up (`ray status`), and "
             "are RAY_AUTH_MODE and the token the same here as there?"
         ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+
+
+@contextmanager
+def _empty_folder() -> Iterator[str]:
+    """A folder to start Ray from, for as long as it runs.
+
+    Ray puts the folder in which it was started first on its workers' `sys.path`, before the standard library:
+    in a user's own, which may hold a random.py or a torch.py, every worker would die at once. Only code that
+    is not installed and was started in its own folder is found by way of that folder.
+    """
+    if Path(gradatlas.__file__).resolve().parents[1] == Path.cwd():
+        yield os.curdir
+        return
+    for name in _PATHS & os.environ.keys():
+        os.environ[name] = absolute(os.environ[name])
+    with tempfile.TemporaryDirectory(prefix="gradatlas-", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def absolute(paths: str) -> str:
+    """A variable's paths, relative ones made those of the working directory, nothing left as it is.
+
+    "PYTHONPATH=:/x" has such a nothing before the colon, which a process takes for the folder it is in.
+    """
+    return os.pathsep.join(path and os.path.abspath(path) for path in paths.split(os.pathsep))
 
 
 def reject_bad_address(address: str) -> None:

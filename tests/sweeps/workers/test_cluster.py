@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
 import pytest
+import ray
 
 from gradatlas.sweeps.planning.machine import Node, memory_of_pack
 from gradatlas.sweeps.planning.packing import capacity
 from gradatlas.sweeps.spec.sweep import Schedule
+from gradatlas.sweeps.workers import cluster
 
 _GIB = 2**30
 
@@ -105,3 +109,36 @@ def test_a_batch_systems_signals_are_preemptions_with_the_grace_that_was_given(
         signal.raise_signal(number)
         signal.raise_signal(number)
     assert (stop.reason, graces) == ("preempted", [40.0])
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, list[str]]]:
+    """The working directory of each start of a Ray that never starts, and what is in it."""
+    seen: list[tuple[Path, list[str]]] = []
+    monkeypatch.setattr(ray, "init", lambda **options: seen.append((Path.cwd(), os.listdir())))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr(cluster, "_reject_silence", lambda address: None)
+    return seen
+
+
+@pytest.mark.parametrize("started", [lambda: cluster.own_ray(1), lambda: cluster.joined("127.0.0.1:1")])
+def test_ray_starts_in_an_empty_folder_and_knows_the_users_paths(tmp_path, monkeypatch, starts, started):
+    (tmp_path / "random.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "lib::/other")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "key.json")
+    with started():
+        ((folder, held),) = starts
+        assert held == []
+        assert folder.is_dir()
+        assert Path.cwd() == tmp_path
+        assert os.environ["PYTHONPATH"] == f"{tmp_path}/lib::/other"
+        assert os.environ["GOOGLE_APPLICATION_CREDENTIALS"] == f"{tmp_path}/key.json"
+    assert not folder.exists()
+
+
+def test_code_that_is_not_installed_is_found_in_the_folder_that_it_was_started_in(monkeypatch, starts):
+    monkeypatch.chdir(Path(__file__).parents[3])
+    with cluster.own_ray(1):
+        assert [folder for folder, _ in starts] == [Path.cwd()]
