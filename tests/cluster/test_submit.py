@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,59 +10,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.cluster.faults import LOOPBACK, Command, wait_until
+from tests.cluster.faults import Command
+from tests.cluster.head import VARIABLES, head_of
 
 pytestmark = pytest.mark.cluster
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
 def job_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a cluster's job server, on the loopback."""
-    for name, value in LOOPBACK.items():
+    for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    port = _free_port()
-    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        head = subprocess.Popen(
-            [
-                *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2"),
-                *(
-                    "--node-ip-address=127.0.0.1",
-                    f"--port={20000 + port % 10000}",
-                    "--include-dashboard=true",
-                ),
-                *("--dashboard-host=127.0.0.1", f"--dashboard-port={port}", f"--temp-dir={folder}"),
-                # Its default port is taken where another Ray runs, and then no job is.
-                f"--dashboard-agent-listen-port={_free_port()}",
-                "--object-store-memory=100000000",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        )
-        url = f"http://127.0.0.1:{port}"
-        try:
-            wait_until(lambda: head.poll() is not None or _answers(f"{url}/api/jobs/"), "the job server")
-            assert head.poll() is None, "the head ended"
-            yield url
-        finally:
-            head.terminate()
-            head.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
+    with head_of(Path(sys.executable)) as head:
+        yield head.jobs
 
 
 def test_a_submitted_run_takes_its_sweep_and_data_along(tmp_path, job_server):
