@@ -16,12 +16,14 @@ from tests.wheel import ROOT, built, environment
 
 pytestmark = pytest.mark.cluster
 
+# With a norm nothing is trained in machine code, which each new place of the code would compile for seconds.
 SWEEP = """
 question = "Whose files are these?"
 [scientific]
 depth = [2, 4]
 weight_gain = { low = 0.5, high = 2.0, log = true }
 [fixed]
+norm = "layer"
 width = 8
 steps = 1
 batch_size = 16
