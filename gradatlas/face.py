@@ -21,15 +21,15 @@ def open(run: str | Path) -> Run:
     """
     from gradatlas.analysis.opened import opened
     from gradatlas.analysis.reading.tables import NoResultsError
-    from gradatlas.sweeps.store.storage import place_of
+    from gradatlas.sweeps.store.storage import location_of
 
-    place = place_of(str(run)).expanduser()
+    location = str(location_of(str(run)).expanduser())
     try:
-        return opened(place if isinstance(place, Path) else str(place))
+        return opened(location if "://" in location else Path(location))
     except NoResultsError:
         raise
     except ValueError as error:  # the limits of its sweep file
-        raise ValueError(f"{place}: {error}") from None
+        raise ValueError(f"{location}: {error}") from None
 
 
 def profile(

@@ -115,7 +115,7 @@ def run(
     json_lines: JsonOutput = False,
 ) -> None:
     """Run a sweep on this machine, or on a cluster, and write its report."""
-    from gradatlas.sweeps.running.runs import create_run, is_begun, remove_unbegun, run_folder
+    from gradatlas.sweeps.running.runs import begin_run, is_begun, plan_run, remove_unbegun, run_folder
     from gradatlas.sweeps.spec.presets import spec_file
     from gradatlas.sweeps.spec.sweep import load_sweep
 
@@ -135,9 +135,9 @@ def run(
 
             OUT.print(forecast(sweep, nodes), markup=False)
             return
-        voice = voice_of(json_lines=json_lines)
+        voice, ledger = voice_of(json_lines=json_lines), begin_run(folder, spec, used)
         voice.plans(sweep.trials, f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else ""), folder)
-        ledger = create_run(folder, sweep, spec, used, nodes)
+        plan_run(ledger, sweep, nodes)
         report = _reporter(no_report, voice)
         try:
             execute(ledger, sweep, nodes, voice=voice, report=report, in_cluster=bool(address))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -66,7 +66,7 @@ def _number(option: str, text: str) -> float:
         raise UserError(f"--{option}: must be finite numbers{listed}, but got {text!r}") from None
 
 
-def _measured(chain: Chain) -> dict:
+def _measured(chain: Chain) -> dict[str, Any]:
     """What was found, as JSON holds it: null where a number is not finite."""
     return {
         "z": [_finite(value) for value in chain.z],

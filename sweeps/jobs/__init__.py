@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,7 +60,7 @@ def job(
     print(rendered(kind, values), end="")
 
 
-def rendered(kind: str, values: dict) -> str:
+def rendered(kind: str, values: dict[str, Any]) -> str:
     """The file of a kind; raises UserError for one that there is none of."""
     if kind not in KINDS:
         raise UserError(f"job {kind}: must be one of {', '.join(KINDS)}")

@@ -17,7 +17,9 @@ from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.planning.machine import Node, memory_of_pack
 
 if TYPE_CHECKING:  # workers import this file and need neither Optuna nor scipy: half a second of each start
-    from gradatlas.sweeps.spec.sweep import Part, Schedule, Sweep
+    from gradatlas.sweeps.spec.parts import Part
+    from gradatlas.sweeps.spec.spec_tables import Schedule
+    from gradatlas.sweeps.spec.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ class Planned:
     draw: int
     repetition: int
     trial: Trial
+    cost: float  # predicted, as `planning.costs.cost` counts
 
     def row(self, pack: str) -> dict[str, Any]:
-        """The identity and parameter columns of the results."""
+        """The columns of a plan: identity, parameters and cost."""
         identity = {
             "trial": self.number,
             "part": self.part,
@@ -66,7 +69,7 @@ class Planned:
             "seed": self.trial.seed,
             "pack": pack,
         }
-        return identity | {name: getattr(self.trial, name) for name in PARAMETERS}
+        return identity | {name: getattr(self.trial, name) for name in PARAMETERS} | {"cost": self.cost}
 
 
 def trial_of_row(row: dict[str, Any]) -> Trial:
@@ -126,7 +129,7 @@ def trials_of_points(
             except ValueError as error:  # a rule between parameters that meet at few points only
                 chosen = ", ".join(f"{name} = {value!r}" for name, value in proposal.items())
                 raise UserError(f"part {part.name}, point {point + place} ({chosen}): {error}") from None
-            yield Planned(number + offset, part.name, point + place, draw, repetition, trial)
+            yield Planned(number + offset, part.name, point + place, draw, repetition, trial, cost(trial))
 
 
 def slots_of(schedule: Schedule, cpus: int, gpus: int) -> int:
@@ -202,14 +205,14 @@ def packs(
 
 def _groups(planned: Sequence[Planned]) -> list[list[Planned]]:
     """The trials of each pack key, deepest first."""
-    groups: dict[tuple, list[Planned]] = {}
+    groups: dict[tuple[Any, ...], list[Planned]] = {}
     for entry in sorted(planned, key=lambda entry: (-entry.trial.depth, entry.number)):
         groups.setdefault(entry.trial.pack_key(), []).append(entry)
     return list(groups.values())
 
 
 def _cost(pack: Sequence[Planned]) -> float:
-    return sum(cost(entry.trial) for entry in pack)
+    return sum(entry.cost for entry in pack)
 
 
 def _costliest_first(cut: list[list[Planned]]) -> list[list[Planned]]:
@@ -227,10 +230,10 @@ def _without_end(cut: Sequence[list[Planned]], share: float) -> tuple[list[list[
     """The packs without a share of the cost, taken from the cheap end; and the trials of that share."""
     kept, taken = [list(pack) for pack in cut], []
     left = share * sum(map(_cost, cut))
-    while kept and cost(kept[-1][-1].trial) <= left:
+    while kept and kept[-1][-1].cost <= left:
         entry = kept[-1].pop()
         taken.append(entry)
-        left -= cost(entry.trial)
+        left -= entry.cost
         if not kept[-1]:
             kept.pop()
     return kept, taken
@@ -253,7 +256,7 @@ def _cut_by_cost(group: Sequence[Planned], share: float, sizes: _Sizes) -> Itera
                 yield full
             full, pack, spent = pack, [], 0.0
         pack.append(entry)
-        spent += cost(entry.trial)
+        spent += entry.cost
     if len(pack) < sizes.tiny and spent < _REST * share and len(full) + len(pack) <= sizes.largest:
         full, pack = full + pack, []
     yield from filter(None, (full, pack))

@@ -21,7 +21,8 @@ from gradatlas.sweeps.sampling.domains import chosen_value
 from gradatlas.sweeps.sampling.learned import Proposer
 from gradatlas.sweeps.sampling.objectives import OBJECTIVES, values
 from gradatlas.sweeps.sampling.pure import distributions, further_draws
-from gradatlas.sweeps.spec.sweep import Part, Sweep
+from gradatlas.sweeps.spec.parts import Part
+from gradatlas.sweeps.spec.sweep import Sweep
 from gradatlas.sweeps.spec.task_files import stored_names
 from gradatlas.sweeps.store.ledger import Ledger
 

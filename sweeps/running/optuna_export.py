@@ -29,7 +29,8 @@ from gradatlas.sweeps.sampling.domains import chosen_value
 from gradatlas.sweeps.sampling.learned import quiet
 from gradatlas.sweeps.sampling.objectives import OBJECTIVES, values
 from gradatlas.sweeps.sampling.pure import distributions
-from gradatlas.sweeps.spec.sweep import Part, Sweep
+from gradatlas.sweeps.spec.parts import Part
+from gradatlas.sweeps.spec.sweep import Sweep
 from gradatlas.sweeps.spec.task_files import stored_names
 from gradatlas.sweeps.store.ledger import Ledger
 

@@ -61,8 +61,9 @@ def run_folder(sweep: Sweep, spec: Path, *, runs: str | Path | Location | None, 
     return location_of(sweep.storage.runs if runs is None else runs).expanduser() / name
 
 
-def is_begun(folder: Location) -> bool:
-    """Whether a run is there to go on with; what a start that was killed before it was a run left goes."""
+def is_begun(run: Path | Location) -> bool:
+    """Whether a run is there to resume; what a start left that was killed before its plan is removed."""
+    folder = location_of(run)
     if (folder / "sweep.toml").is_file():
         return True
     if folder.names() <= _BEGINNINGS:
@@ -77,29 +78,37 @@ def create_run(
 
     `nodes`: the machines that packs are cut for, by default this one.
     """
-    machines = nodes or [this_node(cpus)]
-    learns = is_learning(sweep.search.sampler)
-    planned = [] if learns else _packed(sweep, planned_trials(sweep), machines)
-    stored = stored_names(sweep.document)
-    copies = {name: npz_bytes(Path(original)) for original, name in stored.items()}
-    toml = dump_sweep(sweep, folder.name, stored)
-    ledger = Ledger.created(folder, environment(folder.name, spec, cpus))
+    ledger = begin_run(folder, spec, cpus)
+    plan_run(ledger, sweep, nodes or [this_node(cpus)])
+    return ledger
+
+
+def begin_run(folder: Path | Location, spec: str, cpus: int) -> Ledger:
+    """The folder of a new run, still without a plan; raises UserError where there is one of that name."""
+    return Ledger.created(folder, environment(folder.name, spec, cpus))
+
+
+def plan_run(ledger: Ledger, sweep: Sweep, nodes: Sequence[Node]) -> None:
+    """Makes a new folder a run: copies of the user's files, the plan, `sweep.toml`.
+
+    Where that fails the folder is removed.
+    """
+    folder, stored = ledger.folder, stored_names(sweep.document)
     try:
-        for name, content in copies.items():
-            ledger.write_data(name, content)
-        if learns:
+        for original, name in stored.items():
+            ledger.write_data(name, npz_bytes(Path(original)))
+        if is_learning(sweep.search.sampler):
             from gradatlas.sweeps.running.learning import Learner  # Optuna, which takes its time
 
-            Learner(ledger, sweep, capacity(sweep.schedule, machines)[0]).next_packs()
+            Learner(ledger, sweep, capacity(sweep.schedule, nodes)[0]).next_packs()
         else:
-            ledger.write_plan(planned, stored)
-        ledger.write_sweep(toml)
+            ledger.write_plan(_packed(sweep, planned_trials(sweep), nodes), stored)
+        ledger.write_sweep(dump_sweep(sweep, folder.name, stored))
     except BaseException as error:
-        ledger.folder.remove_tree()
+        folder.remove_tree()
         if isinstance(error, OSError):
             raise UserError(f"{folder}: plan and data cannot be written: {error.strerror}") from None
         raise
-    return ledger
 
 
 def remove_unbegun(ledger: Ledger) -> None:

@@ -55,7 +55,7 @@ def grid_values(name: str, domain: Domain) -> list[Any]:
     values = spaced(domain.low, domain.high, domain.levels)
     if domain.integer:
         return sorted({int(value) for value in np.round(values)})
-    return np.clip(values, domain.low, domain.high).tolist()
+    return list(np.clip(values, domain.low, domain.high).tolist())
 
 
 def chosen_value(domain: Domain, stored: Any) -> Any:

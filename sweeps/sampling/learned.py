@@ -30,7 +30,8 @@ _STATELESS = (TPESampler, GPSampler)
 def sampler_class(sampler: str) -> type[BaseSampler]:
     """The class of a name or an import path; raises ValueError with the remedy."""
     if sampler in LEARNING:
-        return getattr(optuna.samplers, LEARNING[sampler])
+        known: type[BaseSampler] = getattr(optuna.samplers, LEARNING[sampler])
+        return known
     module, _, name = sampler.rpartition(".")
     try:
         found = getattr(import_module(module), name)

@@ -28,7 +28,7 @@ class Objective:
         number = row[self.column]
         if number is None or math.isnan(number):
             return self.bound
-        return min(abs(number), self.bound)
+        return float(min(abs(number), self.bound))
 
 
 # Four times what answering at random costs in cross-entropy, ten times the variance of a teacher's targets.

@@ -128,7 +128,8 @@ class SobolSampler(PureSampler):
         with warnings.catch_warnings():
             # scipy warns that stretches other than powers of two lose the balance of the whole.
             warnings.simplefilter("ignore", UserWarning)
-            return engine.random(count)[:, : len(self._space)]
+            points: np.ndarray = engine.random(count)
+        return points[:, : len(self._space)]
 
 
 class RandomSampler(PureSampler):
@@ -240,7 +241,7 @@ def _values(distribution: BaseDistribution, units: np.ndarray) -> Sequence[Any]:
     else:
         values = low + units * (high - low)
     values = np.clip(np.round(values) if whole else values, distribution.low, distribution.high)
-    return values.astype(int).tolist() if whole else values.tolist()
+    return list(values.astype(int).tolist() if whole else values.tolist())
 
 
 def _ends(distribution: FloatDistribution | IntDistribution) -> tuple[float, float]:

@@ -58,7 +58,7 @@ def parts_of(document: Mapping[str, Any], search: Search, source: str) -> tuple[
 def _listed_part(
     entry: Mapping[str, Any],
     where: str,
-    base: Mapping[str, Mapping],
+    base: Mapping[str, Mapping[str, Any]],
     general: int | None,
     search: Search,
     source: str,
@@ -76,7 +76,9 @@ def _listed_part(
     return _part(name, _merged(base, roles), points, search.model_copy(update=counts), source, where)
 
 
-def _merged(base: Mapping[str, Mapping], own: Mapping[str, Mapping]) -> dict[str, dict]:
+def _merged(
+    base: Mapping[str, Mapping[str, Any]], own: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """The file's tables with a part's own put over them; a parameter keeps only the part's role for it."""
     named = {name for table in own.values() for name in table}
     return {
@@ -86,7 +88,12 @@ def _merged(base: Mapping[str, Mapping], own: Mapping[str, Mapping]) -> dict[str
 
 
 def _part(
-    name: str, roles: Mapping[str, Mapping], points: int | None, search: Search, source: str, where: str
+    name: str,
+    roles: Mapping[str, Mapping[str, Any]],
+    points: int | None,
+    search: Search,
+    source: str,
+    where: str,
 ) -> Part:
     _reject_two_roles(roles, source, where)
     scientific, nuisance = (
@@ -116,7 +123,7 @@ def _part(
     return part
 
 
-def _reject_two_roles(roles: Mapping[str, Mapping], source: str, where: str) -> None:
+def _reject_two_roles(roles: Mapping[str, Mapping[str, Any]], source: str, where: str) -> None:
     owner: dict[str, str] = {}
     for role in ROLES:
         for parameter in roles[role]:

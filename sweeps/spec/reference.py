@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gradatlas.study.trial import DEFAULTS, PARAMETERS, Parameter
-from gradatlas.sweeps.spec.sweep import TABLES
+from gradatlas.sweeps.spec.spec_tables import TABLES
 
 
 def reference() -> str:

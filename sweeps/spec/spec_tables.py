@@ -186,7 +186,7 @@ def _rule(error: Any) -> str:
         "literal_error": 'must be "auto" or a whole number >= 1',
         "value_error": str(context.get("error", "")),
     }
-    return words.get(error["type"], error["msg"])
+    return words.get(error["type"], str(error["msg"]))
 
 
 def reject_unknown(keys: Any, known: tuple[str, ...], where: str, noun: str) -> None:

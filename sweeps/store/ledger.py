@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ from gradatlas.sweeps.store.parquet import schema, write_table
 from gradatlas.sweeps.store.storage import location_of
 
 _PLAN_ROLES: tuple[Role, ...] = ("identity", "parameter")
+
+
+@cache
+def _plan_schema() -> pl.Schema:
+    """The columns of a plan: what results repeat of it, and the predicted cost in seconds."""
+    return pl.Schema({**schema(*_PLAN_ROLES), "cost": pl.Float64()})
 
 
 class Ledger:
@@ -158,7 +165,7 @@ class Ledger:
         rows = [entry.row(name) for name, pack in zip(names, packs, strict=True) for entry in pack]
         for row in rows:
             row["task"] = (stored or {}).get(row["task"], row["task"])
-        frame = pl.DataFrame(rows, schema(*_PLAN_ROLES), orient="row")
+        frame = pl.DataFrame(rows, _plan_schema(), orient="row")
         write_table(self.plans / f"plan-{plan:06d}.parquet", frame, {"gradatlas.note": note})
         return names
 
@@ -185,7 +192,7 @@ class Ledger:
         return self.folder.cached(*names)
 
     def plan(self) -> pl.LazyFrame:
-        """Identity and parameters of every planned trial."""
+        """Identity, parameters and predicted cost of every planned trial."""
         files = sorted((self.here("plans") / "plans").resolve().glob("*.parquet"))
         damaged = [path for path in files if not location_of(path).is_whole_table()]
         if damaged or not files:
@@ -194,7 +201,8 @@ class Ledger:
                 f"{self.folder}: {what}; put it back from a copy, or run sweep.toml again under a new --name"
             )
         # Resolved and without globbing: Polars gives "~" and "*" in a path a meaning of its own.
-        return pl.scan_parquet(files, schema=schema(*_PLAN_ROLES), glob=False)
+        # Plans of version 0.1.0 have no cost.
+        return pl.scan_parquet(files, schema=_plan_schema(), missing_columns="insert", glob=False)
 
     def pack_rows(self, pack: str) -> list[dict[str, Any]]:
         """The plan's rows of one pack, in the pack's order."""
@@ -203,6 +211,14 @@ class Ledger:
     def pack_trials(self, pack: str) -> list[Trial]:
         """The trials of one pack."""
         return [self._trial(row) for row in self.pack_rows(pack)]
+
+    def pack_costs(self, pack: str) -> list[float]:
+        """Predicted cost of each trial of one pack."""
+        return [self._cost(row) for row in self.pack_rows(pack)]
+
+    def _cost(self, row: dict[str, Any]) -> float:
+        """The predicted cost of a plan's row, computed where the plan has none."""
+        return cost(self._trial(row)) if row["cost"] is None else row["cost"]
 
     def _trial(self, row: dict[str, Any]) -> Trial:
         """The trial of a plan's row, its task's file found in the folder."""
@@ -214,21 +230,23 @@ class Ledger:
         return trial_of_row(row | {"task": task})
 
     def pending_costs(self) -> dict[str, float]:
-        """Predicted cost of each pack without a result, as `sweeps.planning.costs.cost` counts."""
+        """Predicted cost of each pack without a result."""
         costs = dict.fromkeys(self.pending_packs(), 0.0)
-        pending = pl.col("pack").is_in(list(costs))
-        for row in self.plan().filter(pending).collect().iter_rows(named=True):
-            costs[row["pack"]] += cost(self._trial(row))
+        pending = self.plan().filter(pl.col("pack").is_in(list(costs)))
+        known = pending.group_by("pack").agg(pl.col("cost").sum()).collect()
+        costs |= dict(known.iter_rows())
+        for row in pending.filter(pl.col("cost").is_null()).collect().iter_rows(named=True):
+            costs[row["pack"]] += self._cost(row)
         return costs
 
     def pending_cost(self) -> float:
-        """The sum of them."""
+        """Predicted cost of all packs without a result."""
         return sum(self.pending_costs().values())
 
     def mean_cost(self) -> float:
         """Predicted cost of a trial: the mean over the first thousand of the plan."""
         rows = self.plan().head(1000).collect(engine="in-memory").to_dicts()
-        return sum(cost(self._trial(row)) for row in rows) / len(rows)
+        return sum(map(self._cost, rows)) / len(rows)
 
     def pack_sizes(self) -> dict[str, int]:
         """Trials of each planned pack, in the order in which they run."""

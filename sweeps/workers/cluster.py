@@ -177,9 +177,15 @@ def _find_token() -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
+def all_nodes() -> list[dict[str, Any]]:
+    """Ray's nodes, also those that died."""
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return found
+
+
 def alive_nodes() -> list[dict[str, Any]]:
     """Ray's nodes that live and can work."""
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    return [node for node in all_nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
 
 
 def nodes() -> list[Node]:
@@ -195,7 +201,7 @@ def nodes() -> list[Node]:
 def memory_of_worker(gpus: float, cpus: int) -> float:
     """Bytes that a pack may take with the worker that asks, which has so many GPUs and CPUs of its node."""
     name = ray.get_runtime_context().get_node_id()
-    node_cpus = next(int(node["Resources"]["CPU"]) for node in ray.nodes() if node["NodeID"] == name)
+    node_cpus = next(int(node["Resources"]["CPU"]) for node in all_nodes() if node["NodeID"] == name)
     here = Node(node_cpus, int(gpus > 0), *_memory())
     return memory_of_pack(here, max(1, node_cpus // cpus), gpus_per_pack=gpus)
 

@@ -10,7 +10,6 @@ import torch
 from gradatlas.study.experiment import Experiment, Row
 from gradatlas.study.networks.memory import pack_memory
 from gradatlas.study.regimes import Limits
-from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.store.journal import Journal, Piece
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.store.pack_states import PackStates
@@ -44,7 +43,7 @@ class PackRun:
         self._device, self._limits = device, limits
         self._save_interval, self._max_failures = save_interval, max_failures
         self.trials = ledger.pack_trials(pack)
-        self._costs = [cost(trial) for trial in self.trials]
+        self._costs = ledger.pack_costs(pack)
         self._experiment: Experiment | None = None
         self._chunk = 1  # steps
         self._saved_at = time.monotonic()
@@ -77,6 +76,11 @@ class PackRun:
             self._halve(piece)
         elif self._journal.must_give_up(piece, self._max_failures):
             self._failure = _KILLED.format(self._journal.deaths_of_driver)
+
+    @property
+    def cost(self) -> float:
+        """Predicted cost of the pack."""
+        return sum(self._costs)
 
     @property
     def progress(self) -> float:

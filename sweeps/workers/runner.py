@@ -15,18 +15,17 @@ from uuid import uuid4
 
 from gradatlas.sweeps.workers import cluster  # isort: skip  (first: it sets what Ray reads)
 
-import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
 from gradatlas.sweeps.errors import UserError
-from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.planning.machine import gpu_count
 from gradatlas.sweeps.planning.packing import cpus_of_gpu_pack, worker_count
 from gradatlas.sweeps.running.feed import Feed, QueueFeed
 from gradatlas.sweeps.running.learning import Learner
 from gradatlas.sweeps.sampling.samplers import is_learning
-from gradatlas.sweeps.spec.sweep import Schedule, Sweep
+from gradatlas.sweeps.spec.spec_tables import Schedule
+from gradatlas.sweeps.spec.sweep import Sweep
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.workers.mixed_feed import MixedFeed
 from gradatlas.sweeps.workers.searchers import NodeWatch, PackSearcher, RequeueStranded, slots_by_kind
@@ -106,7 +105,7 @@ class _Reporter(Callback):
         if self._stop.reason is None and time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._looked = time.monotonic()
             # Tune would wait for ever for a node to put the packs on.
-            if not any(node["Alive"] for node in ray.nodes()):
+            if not any(node["Alive"] for node in cluster.all_nodes()):
                 raise NodeLostError("Ray's node died")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,7 +149,7 @@ def _mixed_feed(ledger: Ledger, learner: Learner | None, sweep: Sweep) -> MixedF
     """The packs still to do, for both kinds of workers."""
 
     def cost_of(pack: str) -> float:
-        return sum(map(cost, ledger.pack_trials(pack)))
+        return sum(ledger.pack_costs(pack))
 
     worth = cpus_of_gpu_pack(sweep.schedule)
     return MixedFeed(ledger.pending_costs(), learner, cost_of, cpus_of_gpu=worth)

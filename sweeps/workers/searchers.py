@@ -98,7 +98,7 @@ class RequeueStranded(FIFOScheduler):
     """Takes packs that wait for the last node of a kind, which is gone, back into the feed."""
 
     def __init__(self, feed: Feed, nodes: NodeWatch) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._feed, self._nodes = feed, nodes
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:

@@ -79,7 +79,7 @@ def _submitted(client: Any, address: str, **job: Any) -> str:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            return client.submit_job(**job)
+            return str(client.submit_job(**job))
         except RuntimeError as error:
             if "No available agent" not in str(error) or time.monotonic() > deadline:
                 said = str(error).strip().splitlines()[0]

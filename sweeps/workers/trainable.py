@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_limits
 
 from gradatlas.study.regimes import Limits, regime
 from gradatlas.study.training.engine import load_back_ends
-from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.store.storage import location_of
 from gradatlas.sweeps.workers import cluster
@@ -112,7 +111,7 @@ class PackTrainable(tune.Trainable):
         )
 
     def _size(self, run: PackRun) -> dict[str, Any]:
-        return {"trials": len(run.trials), "cost": sum(map(cost, run.trials)), "progress": run.progress}
+        return {"trials": len(run.trials), "cost": run.cost, "progress": run.progress}
 
     def _summary(self, run: PackRun) -> dict[str, Any]:
         rows = run.rows or []

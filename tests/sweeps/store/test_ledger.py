@@ -11,6 +11,7 @@ from gradatlas.study.experiment import results
 from gradatlas.study.records import COLUMNS
 from gradatlas.study.trial import PARAMETERS
 from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.running.runs import sweep_of
 from gradatlas.sweeps.store import local
 from gradatlas.sweeps.store.ledger import Ledger
@@ -27,7 +28,24 @@ def test_every_written_file_has_exactly_the_declared_columns(finished_run):
     for path in finished_run.results.glob("*.parquet"):
         assert {name: str(dtype) for name, dtype in pl.read_parquet_schema(path).items()} == expected
     plan = pl.read_parquet(finished_run.plans / "*.parquet")
-    assert plan.columns == [c.name for c in COLUMNS.values() if c.role in ("identity", "parameter")]
+    repeated = [c.name for c in COLUMNS.values() if c.role in ("identity", "parameter")]
+    assert plan.columns == [*repeated, "cost"]
+
+
+def test_a_plan_keeps_the_cost_that_packs_were_cut_by(planned_run):
+    costs = dict.fromkeys(planned_run.pack_sizes(), 0.0)
+    for pack in costs:
+        costs[pack] = sum(map(cost, planned_run.pack_trials(pack)))
+        assert planned_run.pack_costs(pack) == [cost(trial) for trial in planned_run.pack_trials(pack)]
+    assert planned_run.pending_costs() == pytest.approx(costs, rel=1e-12)
+
+
+def test_a_plan_without_costs_has_them_computed(planned_run):
+    known, mean = planned_run.pending_costs(), planned_run.mean_cost()
+    for file in planned_run.plans.glob("*.parquet"):
+        pl.read_parquet(file).drop("cost").write_parquet(file)
+    assert planned_run.pending_costs() == pytest.approx(known, rel=1e-12)
+    assert planned_run.mean_cost() == pytest.approx(mean, rel=1e-12)
 
 
 def test_every_planned_trial_has_one_row_with_its_own_parameters(finished_run):
