@@ -179,6 +179,7 @@ ACROSS = {
     "tests/study/training/test_windows.py",
     "tests/sweeps/test_safety.py",
     "tests/sweeps/running/test_extend.py",
+    "tests/sweeps/running/test_first_version.py",
     "tests/analysis/test_claims_preset.py",
     "tests/analysis/test_more_figures.py",
     "tests/analysis/test_report_in_browser.py",
