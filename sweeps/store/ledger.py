@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gradatlas.study.choices.own_data import is_file_name
 from gradatlas.study.records import Role
@@ -171,6 +169,9 @@ class Ledger:
 
     def plan_notes(self) -> list[tuple[str, pl.DataFrame]]:
         """Of each plan in the order of writing: its note, and its rows in the order of their trials."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         found = []
         files: list[Path] = sorted((self.here("plans") / "plans").glob("*.parquet"))
         for file in files:
@@ -181,6 +182,9 @@ class Ledger:
 
     def result_rows(self, pack: str, columns: Sequence[str]) -> list[dict[str, Any]] | None:
         """Some columns of a pack's rows; None where there is no whole result."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             content = (self.results / f"{pack}.parquet").read_bytes()
             return list(pq.read_table(pa.BufferReader(content), columns=list(columns)).to_pylist())

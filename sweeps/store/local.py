@@ -13,8 +13,6 @@ from pathlib import Path, PosixPath
 from typing import Any, ClassVar, Self, final
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.store.location import Folder, Stamp
@@ -104,8 +102,9 @@ class Local(PosixPath):
     def is_whole_table(self, *columns: str) -> bool:
         """See `Location`: the end of a Parquet file names its columns."""
         try:
-            return set(columns) <= set(pq.read_schema(self).names)
-        except (OSError, pa.ArrowInvalid):
+            with self.open("rb") as file:  # not by its path, in which Polars takes brackets for a pattern
+                return set(columns) <= set(pl.read_parquet_schema(file))
+        except (OSError, pl.exceptions.PolarsError):
             return False
 
     def value_counts(self, column: str, tables: Sequence[str]) -> Counter[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from io import BytesIO
 
 import polars as pl
-import pyarrow as pa
 
 from gradatlas.study.records import SCHEMA_VERSION, Role, column_types
 from gradatlas.sweeps.store.location import Location
@@ -20,6 +20,6 @@ def schema(*roles: Role) -> pl.Schema:
 
 def write_table(file: Location, frame: pl.DataFrame, more: Mapping[str, str] | None = None) -> None:
     """Writes a frame whole, with `more` in the file's metadata."""
-    sink = pa.BufferOutputStream()
+    sink = BytesIO()
     frame.write_parquet(sink, metadata={"gradatlas.columns": str(SCHEMA_VERSION), **(more or {})})
-    file.write_whole(sink.getvalue())
+    file.write_whole(sink.getbuffer())

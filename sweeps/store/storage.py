@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.store.local import Local
 from gradatlas.sweeps.store.location import Location
-from gradatlas.sweeps.store.remote import Remote
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")
@@ -37,4 +36,6 @@ def _parsed(text: str) -> Location:
         )
     if not url.netloc:
         raise UserError(f"{text}: must name a bucket, for example {url.scheme}://bucket/folder")
+    from gradatlas.sweeps.store.remote import Remote  # pyarrow's file systems take a tenth of a second
+
     return Remote(f"{url.scheme}://{url.netloc}", unquote(url.path).strip("/"), url.query)
