@@ -153,7 +153,8 @@ def _machines(sweep: Sweep, cpus: int | None, address: str | None) -> Iterator[l
     from gradatlas.sweeps.running.runs import usable_cpus
 
     if address is None:
-        yield [this_node(usable_cpus(sweep, cpus))]
+        with_gpus = sweep.schedule.gpus_per_pack > 0
+        yield [this_node(usable_cpus(sweep, cpus), with_gpus=with_gpus)]
         return
     if cpus is not None:
         raise UserError("--cpus: is for a Ray of this machine alone; leave it or --address")

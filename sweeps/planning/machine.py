@@ -46,9 +46,9 @@ class Node:
     gpu_memory: int
 
 
-def this_node(cpus: int) -> Node:
-    """This machine, of which so many CPUs are used."""
-    gpus = gpu_count()
+def this_node(cpus: int, *, with_gpus: bool = True) -> Node:
+    """This machine, of which so many CPUs are used, and GPUs if packs ask for any: torch counts those."""
+    gpus = gpu_count() if with_gpus else 0
     return Node(cpus, gpus, memory_bytes(), gpu_memory_bytes() if gpus else 0)
 
 

@@ -35,7 +35,7 @@ _BEGINNINGS = {"environment.json", "data", "plans", "results"}  # of a run folde
 def usable_cpus(sweep: Sweep, asked: int | None) -> int:
     """CPUs for the local Ray; raises UserError where a pack fits on no worker and Ray would wait for ever."""
     cpus = asked or sweep.schedule.cpus or available_cpus()
-    gpus = gpu_count()
+    gpus = gpu_count() if sweep.schedule.gpus_per_pack else 0  # torch counts them
     if sweep.schedule.cpus_per_pack > cpus:
         raise UserError(
             f"schedule.cpus_per_pack: must be <= the {cpus} CPUs of the run, but got "

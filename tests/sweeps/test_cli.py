@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -251,3 +253,48 @@ def test_a_tilde_is_the_home_and_a_star_a_star_in_the_runs_folder(command, spec,
         assert create_run(folder, sweep, "small.toml", cpus=1).pack_sizes()
     assert (tmp_path / "home" / "gx" / "n").is_dir()
     assert (tmp_path / "g[1]*" / "n").is_dir()
+
+
+READER = """
+import sys
+from gradatlas.sweeps.cli import main
+sys.argv = ["gradatlas", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as ended:
+    loaded = {"torch", "scipy", "optuna", "ray", "seaborn"} & set(sys.modules)
+    print(f"code {ended.code or 0}, loaded: {sorted(loaded)}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("status", "{run}"), 0),
+        (("list", "--runs", "{runs}"), 0),
+        (("presets",), 0),
+        (("run", "{typo}"), 2),
+        (("run", "{runs}/missing.toml"), 2),
+        (("status", "{runs}/missing"), 2),
+    ],
+    ids=["status", "list", "presets", "typo", "missing sweep", "missing run"],
+)
+def test_a_command_that_reads_or_refuses_loads_nothing_that_takes_seconds(
+    finished_run, tmp_path, arguments, code
+):
+    typo = tmp_path / "typo.toml"
+    typo.write_text("[scientific]\ndepht = [2, 3]\n")
+    places = {"run": finished_run.folder, "runs": finished_run.folder.parent, "typo": typo}
+    called = [argument.format(**places) for argument in arguments]
+    ended = subprocess.run([sys.executable, "-c", READER, *called], capture_output=True, text=True)
+    assert ended.stdout.splitlines()[-1] == f"code {code}, loaded: []", ended.stderr
+
+
+def test_a_run_says_what_it_is_going_to_do_before_anything_that_takes_seconds(spec, tmp_path):
+    program = READER.replace(
+        "try:", "import gradatlas.sweeps.running.runs as runs\nruns.plan_run = sys.exit\ntry:"
+    )
+    called = [sys.executable, "-c", program, "run", spec, "--runs", tmp_path, "--name", "r"]
+    ended = subprocess.run(list(map(str, called)), capture_output=True, text=True)
+    assert ended.stdout.startswith("24 trials on "), ended.stderr
+    assert ended.stdout.endswith("loaded: []\n")
