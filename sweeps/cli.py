@@ -53,7 +53,7 @@ app = typer.Typer(
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(standalone_mode=False, prog_name="gradatlas") or 0)
     except NoArgsIsHelpError:  # the help has been printed
         sys.exit(USER_ERROR)
     except UsageError as error:
