@@ -292,7 +292,8 @@ def test_a_command_that_reads_or_refuses_loads_nothing_that_takes_seconds(
 
 def test_a_run_says_what_it_is_going_to_do_before_anything_that_takes_seconds(spec, tmp_path):
     program = READER.replace(
-        "try:", "import gradatlas.sweeps.running.runs as runs\nruns.plan_run = sys.exit\ntry:"
+        "try:",
+        "import gradatlas.sweeps.running.runs as runs\nruns.plan_run = lambda *unused: sys.exit()\ntry:",
     )
     called = [sys.executable, "-c", program, "run", spec, "--runs", tmp_path, "--name", "r"]
     ended = subprocess.run(list(map(str, called)), capture_output=True, text=True)
