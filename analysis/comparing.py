@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from gradatlas.analysis.claims import claims
+from gradatlas.analysis.claims.claim import Claim
 from gradatlas.analysis.measures.boundaries import boundaries_of_cells
 from gradatlas.analysis.measures.effects import difference
 from gradatlas.analysis.reading import tables
@@ -110,7 +111,7 @@ def _lines(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _claims(first: list, second: list) -> pl.DataFrame:
+def _claims(first: list[Claim], second: list[Claim]) -> pl.DataFrame:
     rows = [
         (one.id, one.question, one.verdict, two.verdict, one.effect, two.effect, one.unit or two.unit)
         for one, two in zip(first, second, strict=True)

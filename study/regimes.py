@@ -58,7 +58,8 @@ def regime(gradient_decades: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> np.
 
 def is_severe(gradient_decades: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
     """Whether each |G| is beyond the severe limit."""
-    return np.abs(np.asarray(gradient_decades, dtype=float)) > limits.severe_decades
+    severe: np.ndarray = np.abs(np.asarray(gradient_decades, dtype=float)) > limits.severe_decades
+    return severe
 
 
 _ENOUGH = 5  # rows from which on a sample's deviation counts
@@ -75,15 +76,17 @@ def standard_error(rows: np.ndarray, sample_sd: np.ndarray, predicted_sd: np.nda
     rows, sample = np.asarray(rows, float), np.asarray(sample_sd, float)
     sample = np.where((rows >= _ENOUGH) & np.isfinite(sample), sample, np.nan)
     with np.errstate(divide="ignore"):
-        return np.fmax(sample, np.asarray(predicted_sd, float)) / np.sqrt(rows)
+        error: np.ndarray = np.fmax(sample, np.asarray(predicted_sd, float)) / np.sqrt(rows)
+    return error
 
 
 def is_determined(median: np.ndarray, error: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
     """Whether each median is over 2 standard errors from both limits; None where either is unknown."""
     median, error = np.asarray(median, float), np.asarray(error, float)
-    found = (np.abs(np.abs(median) - limits.stable_decades) > _ERRORS * error).astype(object)
-    found[np.isnan(median) | np.isnan(error)] = None
-    return found
+    is_far = np.abs(np.abs(median) - limits.stable_decades) > _ERRORS * error
+    determined: np.ndarray = is_far.astype(object)
+    determined[np.isnan(median) | np.isnan(error)] = None
+    return determined
 
 
 def cell_regime(median: np.ndarray, error: np.ndarray, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:

@@ -172,7 +172,7 @@ class Trial:
         """Units of the readout."""
         return 1 if self.task is None else task_named(self.task).outputs
 
-    def pack_key(self) -> tuple:
+    def pack_key(self) -> tuple[object, ...]:
         """What trials must agree on to be trained in one pack."""
         shared = tuple(getattr(self, name) for name, parameter in PARAMETERS.items() if parameter.shared)
         return (*shared, self.depth) if FAMILIES[self.family].is_recurrent else shared

@@ -60,7 +60,7 @@ def by_settings(
     }
 
 
-def _place(value: object) -> tuple:
+def _place(value: object) -> tuple[int, float, str]:
     return (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import ColorType
 
 from gradatlas.analysis.colours import FAINT, INK
 from gradatlas.analysis.figures import theme
@@ -68,7 +70,7 @@ def draw(drawing: Drawing) -> Figure:
     return figure
 
 
-def _draw_line(axes, rows: pl.DataFrame, colour) -> Line2D:
+def _draw_line(axes: Axes, rows: pl.DataFrame, colour: ColorType) -> Line2D:
     size, slope, low, high = (rows[name].to_numpy() for name in ("batch_size", "slope", "low", "high"))
     axes.errorbar(
         size, slope, yerr=[np.maximum(slope - low, 0), np.maximum(high - slope, 0)], color=colour, marker="o",

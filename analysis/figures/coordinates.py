@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
@@ -40,7 +41,9 @@ def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame
     return pl.concat(parts).sort("trial", "axis")
 
 
-def _axis(keep: pl.DataFrame, axis: int, name: str, places: np.ndarray, ticks: list) -> pl.DataFrame:
+def _axis(
+    keep: pl.DataFrame, axis: int, name: str, places: np.ndarray, ticks: list[tuple[float, str]]
+) -> pl.DataFrame:
     return keep.with_columns(
         axis=pl.lit(axis, pl.Int64), name=pl.lit(name), place=pl.Series(places, dtype=pl.Float64),
         ticks=pl.lit([place for place, _ in ticks], pl.List(pl.Float64)),
@@ -60,7 +63,7 @@ def draw(drawing: Drawing) -> Figure:
     axes = figure.add_axes((0.4 / width, 0.75 / height, 1 - 1.1 / width, 2.5 / height))
     lines = {key[0]: rows for key, rows in data.group_by("trial", maintain_order=True)}
     jitter = {trial: 0.03 * (place % 13 / 12 - 0.5) for place, trial in enumerate(lines)}
-    groups: dict[str, list] = {name: [] for name in (*REGIMES, "diverged")}
+    groups: dict[str, list[np.ndarray]] = {name: [] for name in (*REGIMES, "diverged")}
     for trial, rows in lines.items():
         group = "diverged" if rows["outcome"][0] == "diverged" else rows["regime"][0]
         # Choices put many lines through one place: spread a little, they can be told apart.
@@ -87,7 +90,7 @@ def draw(drawing: Drawing) -> Figure:
     return figure
 
 
-def _draw_axes(axes, heads: pl.DataFrame, layout: theme.Layout, *, narrow: bool) -> None:
+def _draw_axes(axes: Axes, heads: pl.DataFrame, layout: theme.Layout, *, narrow: bool) -> None:
     last = len(heads) - 1
     for row in heads.iter_rows(named=True):
         x = row["axis"]

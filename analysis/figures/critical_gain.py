@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import polars as pl
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import ColorType
 
 from gradatlas.analysis.colours import INK
 from gradatlas.analysis.figures import theme
@@ -65,7 +69,7 @@ def _name(heading: str, sub: str, *, narrow: bool) -> str:
     return f"{heading}\n{sub[:20]}" if narrow else f"{heading} · {short}"
 
 
-def _draw_row(axes: Axes, row: dict, y: float, colour) -> None:
+def _draw_row(axes: Axes, row: Mapping[str, Any], y: float, colour: ColorType) -> None:
     x, low, high = (np.log2(row[name]) for name in ("critical_sigma_w", "low", "high"))
     axes.plot([low, high], [y, y], color=colour, linewidth=2.0, solid_capstyle="butt", zorder=2)
     axes.plot([x], [y], "o", color=colour, markersize=4.5, zorder=3)
@@ -99,7 +103,7 @@ def _set_axes(axes: Axes, data: pl.DataFrame, names: list[str]) -> None:
         axes.axhline(place - 0.5, color="#e4e5e7", linewidth=0.6)
 
 
-def _draw_legend(figure: Figure, colours: dict) -> None:
+def _draw_legend(figure: Figure, colours: Mapping[tuple[int, int], ColorType]) -> None:
     bands = [theme.line_handle(colour, f"{span(*band)} layers") for band, colour in colours.items()]
     marks = [
         Line2D([], [], marker="o", color=INK, markersize=4.5, label="measured, 95 %"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 
 from gradatlas.analysis.colours import FAINT, STABLE
 from gradatlas.analysis.figures import theme
@@ -121,7 +125,7 @@ def frame_height(data: pl.DataFrame, limits: Limits) -> float:
     )
 
 
-def _draw_curves(axes, rows: pl.DataFrame, palette: dict, reach: float) -> None:
+def _draw_curves(axes: Axes, rows: pl.DataFrame, palette: Mapping[Any, ColorType], reach: float) -> None:
     beyond = 4 * reach  # -inf is drawn as a line that leaves the frame
     for (group,), curve in rows.group_by("group", maintain_order=True):
         low, high = (np.clip(curve[name].to_numpy(), -beyond, beyond) for name in ("low", "high"))
@@ -135,7 +139,7 @@ def _draw_curves(axes, rows: pl.DataFrame, palette: dict, reach: float) -> None:
         )  # fmt: skip
 
 
-def _draw_legend(grid: Grid, names: pl.DataFrame, palette: dict) -> None:
+def _draw_legend(grid: Grid, names: pl.DataFrame, palette: Mapping[Any, ColorType]) -> None:
     narrow = grid.width < 6
     handles = [
         theme.line_handle(palette[group], name)

@@ -9,6 +9,7 @@ import polars as pl
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from gradatlas.analysis.figures import theme
 from gradatlas.analysis.figures.grid import panel_grid
@@ -84,7 +85,7 @@ def draw(drawing: Drawing) -> Figure:
     return grid.figure
 
 
-def _lost_handle():
+def _lost_handle() -> Line2D:
     handle = theme.outcome_handle("diverged", "diverged", size=6)
     handle.set_color("#c23b3a")
     handle.set_markerfacecolor("#c23b3a")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
@@ -46,7 +50,9 @@ def draw(drawing: Drawing) -> Figure:
     return grid.figure
 
 
-def _draw_panel(axes, rows: pl.DataFrame, frame: maps.Extent, limits: Limits, colours: dict) -> None:
+def _draw_panel(
+    axes: Axes, rows: pl.DataFrame, frame: maps.Extent, limits: Limits, colours: Mapping[str, Any]
+) -> None:
     x, y, g = maps.places(rows)
     end = 2 * limits.severe_decades
     image = maps.nearest_cells(x, y, np.clip(g, -end, end), frame)

@@ -80,7 +80,7 @@ def _steps(name: str, values: pl.Series) -> Scale:
     return Scale(positions, [(places[value], _tick(name, value)) for value in order])
 
 
-def _place(value: object, choices: tuple) -> tuple:
+def _place(value: object, choices: tuple[str, ...]) -> tuple[int, float, str]:
     if value is None:
         return (2, 0, "")
     if value in choices:

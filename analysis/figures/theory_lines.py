@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -42,7 +42,7 @@ def theory_lines(rows: pl.DataFrame, frame: Extent) -> Lines | None:
 
 
 @lru_cache(maxsize=64)
-def _lines(values: tuple, frame: Extent) -> Lines | None:
+def _lines(values: tuple[Any, ...], frame: Extent) -> Lines | None:
     *names, sigma_b, width = values
     structure = Structure(**dict(zip(STRUCTURE[:-2], names, strict=True)))
     if structure.missing():

@@ -142,7 +142,8 @@ def matched(cells: pl.DataFrame, what: str, arm: str, groups: Sequence[str]) -> 
 
 
 def _place(cells: pl.DataFrame) -> np.ndarray:
-    return np.log10(cells.select("depth", "sigma_w").cast(pl.Float64).to_numpy())
+    point: np.ndarray = np.log10(cells.select("depth", "sigma_w").cast(pl.Float64).to_numpy())
+    return point
 
 
 def _pairs(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -91,7 +91,8 @@ def _near(n: int, place: int) -> slice:
 def _bounded(y: np.ndarray) -> np.ndarray:
     """Infinite values as the most extreme finite ones."""
     finite = y[np.isfinite(y)]
-    return np.clip(y, finite.min(), finite.max()) if len(finite) else np.sign(y)
+    bounded: np.ndarray = np.clip(y, finite.min(), finite.max()) if len(finite) else np.sign(y)
+    return bounded
 
 
 def _crossing(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> Crossing:
@@ -135,8 +136,9 @@ def _nearest(x: np.ndarray, place: int, count: int) -> np.ndarray:
 def _residuals(x: np.ndarray, y: np.ndarray, weight: np.ndarray, order: int) -> np.ndarray:
     design = np.vander((x - x.mean()) / (np.ptp(x) or 1.0), order + 1)
     root = np.sqrt(weight)
-    found = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0]
-    return y - design @ found
+    coefficients = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)[0]
+    residuals: np.ndarray = y - design @ coefficients
+    return residuals
 
 
 def _zero(x: np.ndarray, y: np.ndarray, weight: np.ndarray, loss: np.ndarray) -> float:

@@ -50,11 +50,13 @@ def mitigations(cells: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def _rows(part: object, table: pl.DataFrame, remedy: str, value: object, plain: object) -> list[tuple]:
+def _rows(
+    part: object, table: pl.DataFrame, remedy: str, value: object, plain: object
+) -> list[tuple[object, ...]]:
     is_it, is_plain = (pl.col(remedy).eq_missing(pl.lit(entry)) for entry in (value, plain))
     both = table.filter(is_it | is_plain).with_columns(arm=is_it)
     others = [name for name in REMEDIES if name != remedy]
-    found = []
+    found: list[tuple[object, ...]] = []
     for what in (*_LABELS["initialisation"], *_LABELS["training"]):
         if remedy.startswith("clip") and what in REGIMES:
             continue

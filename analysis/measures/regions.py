@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -115,7 +116,7 @@ def _best_run(scores: np.ndarray) -> tuple[int, int]:
     return int(np.argmin(total[: last + 1])), last
 
 
-def stable_ranges(cells: pl.LazyFrame, by: Sequence[str]) -> list[dict]:
+def stable_ranges(cells: pl.LazyFrame, by: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of `by`, `depth_low`, `depth_high` and `range` (a StableRange), one per setting and depth band."""
     frame = cells.filter(pl.col("regime").is_not_null()).select(*by, "depth", "sigma_w", "regime").collect()
     rows = []

@@ -94,13 +94,14 @@ def spec(rows: list[dict[str, Any]], limits: Limits = DEFAULT_LIMITS) -> dict[st
     chart = chart.add_params(*(parameter for parameter, _ in filters))
     styled = chart.configure_view(stroke="#8a8d91").configure(background="#ffffff")
     # Validating and copying the rows would take seconds: they are put in afterwards, once.
-    found = styled.to_dict(validate=False)
+    found: dict[str, Any] = styled.to_dict(validate=False)
     return found | {"datasets": found.get("datasets", {}) | {"trials": rows}}
 
 
 def _first_shown(rows: list[dict[str, Any]]) -> int:
     """A deep trial, so that a profile is there before anything is hovered over."""
-    return max(rows, key=lambda row: (len(row["layers"]), row["depth"]))["trial"]
+    trial: int = max(rows, key=lambda row: (len(row["layers"]), row["depth"]))["trial"]
+    return trial
 
 
 def _filters(rows: list[dict[str, Any]]) -> list[tuple[alt.Parameter, str]]:
@@ -127,7 +128,7 @@ def _map(
     depths = alt.Axis(values=[2**power for power in range(14)])
     octaves = alt.Scale(type="log", base=2, nice=False, padding=12)
     legend = alt.Legend(orient="bottom", direction="horizontal", title=None, columns=3)
-    chart = (
+    chart: alt.Chart = (
         alt.Chart(data, width=520, height=380, title="Every dot a trial: hover over it or tap it")
         .mark_point(filled=True, size=46, tooltip=alt.TooltipContent("data"))
         .encode(

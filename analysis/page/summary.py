@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -65,14 +66,15 @@ def stable_sentence(cells: pl.LazyFrame) -> str:
 _ORDER = ("range", "all", "most", "mixed", "none", "few")
 
 
-def _telling_depth(rows: Sequence[dict]) -> int:
+def _telling_depth(rows: Sequence[Mapping[str, Any]]) -> int:
     """The end of the depth band where most activations have some stable σ_w, the deepest such band."""
 
     def score(depth: int) -> tuple[int, int]:
         kinds = [row["range"].kind for row in rows if row["depth_high"] == depth]
         return sum(kind not in ("none", "mixed") for kind in kinds), depth
 
-    return max({row["depth_high"] for row in rows}, key=score)
+    depths: set[int] = {row["depth_high"] for row in rows}
+    return max(depths, key=score)
 
 
 def _phrase(found: StableRange) -> str:
@@ -116,7 +118,7 @@ def kinds_sentence(cells: pl.LazyFrame) -> str:
     return f"Over all depths and weight scales tried, {joined(phrases)}."
 
 
-def _rest(row: dict) -> str:
+def _rest(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{percent(row[name]) if row[name] else 'none'} {verb}" for name, verb in _VERBS.items())
 
 

@@ -83,7 +83,7 @@ def _part_sizes(counted: pl.DataFrame) -> dict[object, int]:
 
 def telling(keys: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[str]]:
     """The names that each setting is called by: what its part varies, and where its part is unlike most."""
-    values: dict[str, dict[object, set]] = {name: {} for name in names}
+    values: dict[str, dict[object, set[object]]] = {name: {} for name in names}
     for key in keys:
         for name in names:
             values[name].setdefault(key.get("part"), set()).add(key[name])
@@ -97,13 +97,13 @@ def telling(keys: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[lis
     return [[name for name in names if tells(name, key)] for key in keys]
 
 
-def _usual(name: str, parts: Iterable[set]) -> object:
+def _usual(name: str, parts: Iterable[set[object]]) -> object:
     """The value that most parts have that have one alone, the default where as many have another."""
     alone = [value for values in parts if len(values) == 1 for value in values]
     return max(alone, key=lambda value: (alone.count(value), value == DEFAULTS.get(name)), default=None)
 
 
-def _place(name: str, value: object) -> tuple:
+def _place(name: str, value: object) -> tuple[int, float, str]:
     """Sort key: choices in the order in which they are declared, the rest by value."""
     choices = PARAMETERS[name].choices if name in PARAMETERS else ()
     if value in choices:

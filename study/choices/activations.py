@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gradatlas.study.lazy_torch import Tensor, torch
@@ -60,7 +61,7 @@ def _unary(name: str) -> Value:
     """A value function from one of torch's elementwise functions with an `out` argument."""
 
     def value(h: Tensor, out: Tensor | None) -> Tensor:
-        function = getattr(torch, name)
+        function: Callable[..., Tensor] = getattr(torch, name)
         return function(h) if out is None else function(h, out=out)
 
     return value
@@ -71,7 +72,8 @@ def _kernel(name: str, *constants: float) -> Value:
 
     def value(h: Tensor, out: Tensor | None) -> Tensor:
         kernel = getattr(torch.ops.aten, name)
-        return kernel.default(h, *constants) if out is None else kernel.out(h, *constants, out=out)
+        y: Tensor = kernel.default(h, *constants) if out is None else kernel.out(h, *constants, out=out)
+        return y
 
     return value
 
@@ -81,9 +83,10 @@ def _of_output(name: str, *constants: Any) -> Backward:
 
     def backward(g: Tensor, h: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
         kernel = getattr(torch.ops.aten, name)
-        if out is None:
-            return kernel.default(g, y, *constants)
-        return kernel.grad_input(g, y, *constants, grad_input=out)
+        function: Callable[..., Tensor] = (
+            kernel.default if out is None else partial(kernel.grad_input, grad_input=out)
+        )
+        return function(g, y, *constants)
 
     return backward
 
@@ -98,9 +101,10 @@ def _elu_backward(alpha: float, scale: float) -> Backward:
     # From h, not from y: α + y has no digits left where φ′ = αeʰ is below the rounding of α.
     def backward(g: Tensor, h: Tensor, y: Tensor, out: Tensor | None) -> Tensor:
         kernel = torch.ops.aten.elu_backward
-        if out is None:
-            return kernel.default(g, alpha, scale, 1.0, False, h)
-        return kernel.grad_input(g, alpha, scale, 1.0, False, h, grad_input=out)
+        function: Callable[..., Tensor] = (
+            kernel.default if out is None else partial(kernel.grad_input, grad_input=out)
+        )
+        return function(g, alpha, scale, 1.0, False, h)
 
     return backward
 

@@ -147,7 +147,7 @@ def _reject_constant(targets: Tensor, path: str, noun: str) -> None:
 def _digit_rows(steps: int) -> Data:
     """The digits' images, one row of 8 pixels at each of 8 steps, from the top."""
     data = _digits()
-    rows, test_rows = (images.unflatten(1, (steps, -1)) for images in (data.inputs, data.test_inputs))
+    rows, test_rows = (images.reshape(len(images), steps, -1) for images in (data.inputs, data.test_inputs))
     return replace(data, inputs=rows, test_inputs=test_rows)
 
 

@@ -146,7 +146,7 @@ def drives(
         layer.bias.expand(-1, x.shape[1], -1)
     )
     drive[..., : layer.input_weight.shape[2]].baddbmm_(x, layer.input_weight)
-    return drive.unflatten(1, (inputs.shape[1], inputs.shape[0]))
+    return drive.view(len(drive), inputs.shape[1], inputs.shape[0], drive.shape[2])
 
 
 def forward(
@@ -181,7 +181,7 @@ def backward(
     assert gradient.input_weight is not None
     x = steps_first(inputs, len(gradient.weight))
     at_drive = workspace.take("drive gradient", (*x.shape[:2], gradient.bias.shape[2]))
-    by_step = at_drive.unflatten(1, (inputs.shape[1], inputs.shape[0]))
+    by_step = at_drive.view(len(at_drive), inputs.shape[1], inputs.shape[0], at_drive.shape[2])
     gradient.weight.zero_()
     for index in reversed(range(len(tape))):
         if observer is not None:

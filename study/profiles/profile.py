@@ -61,7 +61,8 @@ class Profile:
         """First layer (that has a value) minus last layer of each trial."""
         last = profile[np.arange(len(profile)), self.depths - 1]
         with np.errstate(invalid="ignore"):  # -inf − -inf: both ends are zero
-            return profile[:, first] - last
+            decades: np.ndarray = profile[:, first] - last
+        return decades
 
     @property
     def gradient_decades(self) -> np.ndarray:
@@ -123,7 +124,9 @@ def probes(trials: Sequence[Trial], batch: int) -> Float[Tensor, "trials batch w
 
 def root_mean_square(x: Tensor) -> Tensor:
     """Root mean square of each trial's elements."""
-    return torch.linalg.vector_norm(x, dim=(1, 2)) / (x.shape[1] * x.shape[2]) ** 0.5
+    norms = torch.linalg.vector_norm(x, dim=(1, 2))
+    rms: Tensor = norms / (x.shape[1] * x.shape[2]) ** 0.5
+    return rms
 
 
 def unit_shares(activation: Activation, h: Tensor, y: Tensor) -> dict[str, Float[Tensor, " trials"]]:

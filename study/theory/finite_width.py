@@ -182,4 +182,5 @@ def _log_normal_table(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 def _log_mean(logs: np.ndarray) -> np.ndarray:
     """ln of the mean of exp along the last axis."""
     largest = logs.max(axis=1, keepdims=True)
-    return (largest + np.log(np.exp(logs - largest).mean(axis=1, keepdims=True)))[:, 0]
+    means: np.ndarray = largest + np.log(np.exp(logs - largest).mean(axis=1, keepdims=True))
+    return means[:, 0]

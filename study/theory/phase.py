@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +15,13 @@ from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 from gradatlas.study.theory.correlation import fixed_correlation
 from gradatlas.study.theory.critical import Critical, critical, has_fixed_points, reached
 from gradatlas.study.theory.meanfield import Structure
-from gradatlas.study.theory.predictions import InputStatistics, gaussian_statistics, networks_at, predicted
+from gradatlas.study.theory.predictions import (
+    InputStatistics,
+    Prediction,
+    gaussian_statistics,
+    networks_at,
+    predicted,
+)
 from gradatlas.study.trial import reject_bad_value
 
 _BRACKET = (1e-3, 1e3)  # of σ_w
@@ -122,10 +129,8 @@ def _asymptotic(place: Place) -> tuple[dict[str, Any], list[str]]:
 
 def _batch_normalised(place: Place) -> tuple[dict[str, Any], list[str]]:
     """Every layer's growth is the same from the second on: that of the third of many."""
-    profile_rows = [
-        _predict(place, depth, np.array([place.sigma_w]))[0].gradient_decades for depth in (40, 41)
-    ]
-    chi = float(10 ** (2 * (profile_rows[1] - profile_rows[0])))
+    shallower, deeper = (_decades(place, depth, np.array([place.sigma_w]))[0] for depth in (40, 41))
+    chi = float(10 ** (2 * (deeper - shallower)))
     note = "batch norm takes σ_w out: no σ_w is critical"
     return _rates(None, chi, Critical(None, note)) | {"correlation": None}, [note]
 
@@ -136,7 +141,7 @@ def _rates(q: float | None, chi: float, line: Critical) -> dict[str, Any]:
     return {"q": q, "chi": chi, "slope": slope, "depth_scale": scale, "critical_sigma_w": line.sigma_w}
 
 
-def _predict(place: Place, depth: int, sigma_w: np.ndarray) -> list:
+def _predict(place: Place, depth: int, sigma_w: np.ndarray) -> list[Prediction]:
     networks = networks_at(
         sigma_w, sigma_b=place.sigma_b, depth=depth, width=place.width, inputs=place.inputs(),
         family=place.structure.family,
@@ -168,7 +173,7 @@ def _decades(place: Place, depth: int, sigma_w: np.ndarray) -> np.ndarray:
     return np.array([row.gradient_decades for row in _predict(place, depth, sigma_w)], dtype=float)
 
 
-def _edge(decades, ends: np.ndarray, limit: float) -> float:
+def _edge(decades: Callable[[np.ndarray], np.ndarray], ends: np.ndarray, limit: float) -> float:
     """Where |G| passes the limit between two σ_w, by finer scans."""
     low, high = ends
     for _ in range(5):

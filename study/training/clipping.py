@@ -43,7 +43,8 @@ def trial_norms(tensor: Tensor, dtype: torch.dtype, *, out: Tensor | None = None
     """Euclidean norm of each trial's elements, made in `dtype`."""
     if tensor.dim() == 1:  # no axes to sum over would mean all of them
         tensor = tensor.unsqueeze(1)
-    return torch.linalg.vector_norm(tensor, dim=within_trial(tensor), dtype=dtype, out=out)
+    norms: Tensor = torch.linalg.vector_norm(tensor, dim=within_trial(tensor), dtype=dtype, out=out)
+    return norms
 
 
 def gradient_norms(gradients: Sequence[ParameterGroup]) -> Float[Tensor, " trials"]:
@@ -70,6 +71,7 @@ def _total_squares(tensors: Sequence[Tensor], dtype: torch.dtype) -> Float[Tenso
     for norm, tensor in zip(norms, tensors, strict=True):
         trial_norms(tensor, dtype, out=norm[: len(tensor)])
     # One after another: how a sum over an axis associates may depend on how many trials are beside.
+    total: Tensor
     total, *others = norms.double().square_()
     for squares in others:
         total += squares
@@ -116,7 +118,8 @@ def _norm(tensor: Tensor, axes: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Norms over some axes, kept as axes of one, made in `dtype`."""
     if not axes:  # one number for each trial
         return tensor.abs().to(dtype)
-    return torch.linalg.vector_norm(tensor, dim=axes, keepdim=True, dtype=dtype)
+    norms: Tensor = torch.linalg.vector_norm(tensor, dim=axes, keepdim=True, dtype=dtype)
+    return norms
 
 
 def norm_factors(

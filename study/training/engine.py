@@ -107,5 +107,6 @@ def engine_of(trial: Trial, *, dtype: torch.dtype, device: torch.device) -> Engi
             module: Any = import_module(back_end.module)
         except ImportError:  # what it needs is there and does not work
             continue
-        return module.engine(trial, device)
+        engine: Engine = module.engine(trial, device)
+        return engine
     raise ValueError(f"dtype: no engine trains in {name} on {device.type}")

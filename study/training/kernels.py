@@ -18,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, NamedTuple, no_type_check
 
+import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  the BLAS of the products, loaded so that its threads are found
-from numba import carray, njit, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from threadpoolctl import ThreadpoolController
@@ -122,13 +123,15 @@ def _compiled_train(*arguments: Any) -> None:
     # Where its cache has no room for a function Numba raises, but has compiled it: each call gets further.
     for calls_left in range(_CALLS, 0, -1):
         try:
-            return _train(*arguments)
+            _train(*arguments)
         except OSError:
             if calls_left == 1:
                 raise
+        else:
+            return
 
 
-def _compiled(function: Callable, *, sums: bool = False) -> Any:
+def _compiled(function: Callable[..., Any], *, sums: bool = False) -> Any:
     """Machine code of a function, kept beside this file or, where nothing may be written, in memory.
 
     A multiplication and an addition may become one instruction; `sums` may be made in any order.
@@ -145,8 +148,8 @@ _summing = partial(_compiled, sums=True)
 
 
 @intrinsic
-def _pointer(typing_context, address):
-    def generate(context, builder, signature, arguments):
+def _pointer(typing_context: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], cgutils.voidptr_t)
 
     return types.voidptr(types.intp), generate
@@ -157,7 +160,7 @@ def _pointer(typing_context, address):
 def _matrix(address, trial, rows, columns, like):
     """A trial's matrix in the stack at an address, of the dtype of `like`."""
     start = address + trial * rows * columns * like.itemsize
-    return carray(_pointer(start), (rows, columns), like.dtype)
+    return numba.carray(_pointer(start), (rows, columns), like.dtype)
 
 
 @_compiled

@@ -187,7 +187,7 @@ class PackInTraining:
         """Records where and when trials diverged in the window that ends now, and removes their rows."""
         steps, end = self._state.columns["diverged_step"], self.steps_done
         self._record["diverged_step"][self._places[diverged]] = steps[diverged]
-        for step in steps[diverged].unique().tolist():
+        for step in sorted(set(steps[diverged].tolist())):
             rows = (steps == step).nonzero().squeeze(1)
             gone = self._places[rows]
             for name in AT_STEPS:
