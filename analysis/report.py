@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from gradatlas.analysis import words
 from gradatlas.analysis.page import explorer
 from gradatlas.analysis.page.context import RunContent, context, read_run
-from gradatlas.analysis.page.drawing import Draughtsman, draughtsmen, draw_figures
+from gradatlas.analysis.page.drawing import FigureProcess, draw_figures, figure_processes
 from gradatlas.analysis.reading.tables import NoResultsError
 
 Progress = Callable[[str], None]
@@ -38,22 +38,22 @@ def write_report(
     `analysis.report`, one line each. Raises NoResultsError where no result can be read.
     """
     say = on_progress or (lambda message: None)
-    processes = min(4, os.cpu_count() or 1) if workers is None else workers
+    count = min(4, os.cpu_count() or 1) if workers is None else workers
     with (
         # Small arrays beside processes that draw: threads would only wait for each other.
         threadpool_limits(1),
         tempfile.TemporaryDirectory() as scratch,
-        draughtsmen(Path(scratch), processes) as hired,
+        figure_processes(Path(scratch), count) as processes,
     ):
         try:
-            return _write(read_run(run), out, say, hired, Path(scratch))
+            return _write(read_run(run), out, say, processes, Path(scratch))
         except pl.exceptions.PolarsError:
             # A file whose footer is sound and whose data are not shows only when its data are read.
-            return _write(read_run(run, thorough=True), out, say, hired, Path(scratch))
+            return _write(read_run(run, thorough=True), out, say, processes, Path(scratch))
 
 
 def _write(
-    content: RunContent, out: Path | None, say: Progress, hired: list[Draughtsman], scratch: Path
+    content: RunContent, out: Path | None, say: Progress, processes: list[FigureProcess], scratch: Path
 ) -> Path:
     for fault in content.unreadable:
         _log.warning("%s: left out of the report: %s", content.run, fault)
@@ -64,7 +64,7 @@ def _write(
     with ThreadPoolExecutor(2) as pool:
         scripts = pool.submit(explorer.bundle)
         drawn = pool.submit(
-            draw_figures, content.drawn, content.limits, folder, scratch, hired=hired, say=say
+            draw_figures, content.drawn, content.limits, folder, scratch, processes=processes, say=say
         )
         values = context(content)
         say("counted, compared and answered")
@@ -87,7 +87,7 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _embedded(found: Mapping[str, Any]) -> dict[str, Any]:
-    """A figure with its pictures as data."""
+    """What the report says of a figure, with its pictures as data URIs."""
     if found["absent"]:
         return dict(found)
     wide, narrow = (Path(found[name]["file"]).read_bytes() for name in ("wide", "narrow"))
@@ -110,7 +110,7 @@ def _formulas(text: str) -> Markup:
 
 
 def _plain(text: object) -> str:
-    """Text that Markdown takes as it is."""
+    """The text on one line, its signs escaped, so that Markdown shows it as it is."""
     return "".join(f"\\{sign}" if sign in "\\`*_[]<>#|" else sign for sign in str(text)).replace("\n", " ")
 
 

@@ -18,7 +18,7 @@ from gradatlas.study.choices.activations import ACTIVATIONS
 from gradatlas.study.experiment import Row
 from gradatlas.study.single import median_row, profile_rows
 from gradatlas.study.theory.meanfield import Structure
-from gradatlas.study.theory.phase import Place, theory_row
+from gradatlas.study.theory.phase import PhasePoint, theory_row
 from gradatlas.study.trial import PARAMETERS, Parameter, Trial, reject_bad_value, trial_of
 
 SEEDS = Parameter("integer", "networks drawn, seeds 0 … N − 1", low=1)
@@ -83,7 +83,7 @@ def theory_points(
     width: Any = 64,
     input_std: Any = 1.0,
     **structure: Any,
-) -> list[Place]:
+) -> list[PhasePoint]:
     """The network with one activation, or, with None, with each; `sigma_w` None is 1."""
     given = {"sigma_w": 1.0 if sigma_w is None else sigma_w, "sigma_b": sigma_b, "input_std": input_std}
     numbers = {name: _number(name, value) for name, value in given.items()}
@@ -92,7 +92,7 @@ def theory_points(
     for name, value in ({"activation": names[0]} | kind).items():
         reject_bad_value(name, value)
     width = kind.pop("width")
-    return [Place(Structure(name, **kind), width=width, **numbers) for name in names]
+    return [PhasePoint(Structure(name, **kind), width=width, **numbers) for name in names]
 
 
 def theory_rows(
@@ -111,7 +111,7 @@ def theory_rows(
     return [(_critical_row if critical else theory_row)(point, depth=depth) for point in points]
 
 
-def _critical_row(point: Place, *, depth: int | None) -> dict[str, Any]:
+def _critical_row(point: PhasePoint, *, depth: int | None) -> dict[str, Any]:
     """What theory says at the critical σ_w; None for all that depends on σ_w where that is not one number."""
     row = theory_row(point)
     if row["critical_sigma_w"] is None:

@@ -68,7 +68,7 @@ QUANTILES = (0.1, 0.9)  # of G over the rows of a cell, shown beside its median
 
 
 def standard_error(rows: np.ndarray, sample_sd: np.ndarray, predicted_sd: np.ndarray) -> np.ndarray:
-    """Of each cell's median G: s / √rows, or nan where s is not known.
+    """Standard error of each cell's median G: s / √rows, or nan where s is not known.
 
     s is the larger of the predicted spread (`theory_sd`; nan: none) and, from 5 rows on, the sample's (not
     finite where a gradient is exactly zero: none).

@@ -169,7 +169,7 @@ class Trial:
 
     @property
     def outputs(self) -> int:
-        """Units of the readout."""
+        """How many units the trial's readout has."""
         return 1 if self.task is None else task_named(self.task).outputs
 
     def pack_key(self) -> tuple[object, ...]:

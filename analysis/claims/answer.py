@@ -41,7 +41,7 @@ def _bare(value: float, unit: str) -> str:
 
 
 def span(effect: Effect, unit: str) -> str:
-    """'+12 points (95 % interval +9 to +15)'."""
+    """An effect with its interval in words: '+12 points (95 % interval +9 to +15)'."""
     ends = f"{_bare(effect.low, unit)} to {_bare(effect.high, unit)}"
     return f"{amount(effect.value, unit)} (95\u00a0% interval {ends})"
 
@@ -72,7 +72,7 @@ _BANDS = ("band", "depths", "weights")
 
 
 def answered(
-    number_: str,
+    claim_id: str,
     rule: Rule,
     cells: pl.DataFrame,
     measure: Measure,
@@ -89,15 +89,15 @@ def answered(
     """
     effect = measure(cells)
     finding = found(rule, effect, by_settings(cells, measure, columns) if effect else {})
-    return told(number_, rule, finding, unit=unit, figure=figure, lead=lead, to_run=to_run)
+    return told(claim_id, rule, finding, unit=unit, figure=figure, lead=lead, to_run=to_run)
 
 
 def told(
-    number_: str, rule: Rule, finding: Finding | None, *, unit: str, figure: str, lead: str, to_run: str
+    claim_id: str, rule: Rule, finding: Finding | None, *, unit: str, figure: str, lead: str, to_run: str
 ) -> Claim:
-    """The claim of a finding."""
+    """The claim that a finding makes; without a finding, that the run does not test it."""
     if finding is None:
-        return untested(number_, rule, to_run)
+        return untested(claim_id, rule, to_run)
     effect, is_open = finding.effect, finding.verdict == "not tested"
     text = f"{lead} {span(effect, unit)}."
     if is_open:
@@ -105,8 +105,8 @@ def told(
     if finding.verdict == "depends":
         text += f" {_settings_sentence(finding, unit)}"
     return Claim(
-        id=number_,
-        question=_TEXTS[number_],
+        id=claim_id,
+        question=_TEXTS[claim_id],
         verdict=finding.verdict,
         depends_on=finding.depends_on,
         effect=_plain(effect.value),
@@ -120,10 +120,10 @@ def told(
     )
 
 
-def untested(number_: str, rule: Rule, to_run: str) -> Claim:
+def untested(claim_id: str, rule: Rule, to_run: str) -> Claim:
     """The claim of a question that the run does not touch."""
     answer = "This run does not test it."
-    return Claim(number_, _TEXTS[number_], "not tested", answer=answer, to_run=to_run, rule=rule.words)
+    return Claim(claim_id, _TEXTS[claim_id], "not tested", answer=answer, to_run=to_run, rule=rule.words)
 
 
 def _plain(value: float) -> float | None:

@@ -19,7 +19,7 @@ from gradatlas.analysis.colours import FAINT, INK, STABLE
 from gradatlas.analysis.figures import theme
 from gradatlas.analysis.reading.tables import scan_results
 from gradatlas.study.theory.critical import critical, has_fixed_points, log_chi
-from gradatlas.study.theory.phase import Place
+from gradatlas.study.theory.phase import PhasePoint
 
 _DPI = 160
 _SPAN, _BIASES = 2.5, (0.02, 2.0)  # factors of σ_w around the critical one; σ_b
@@ -28,16 +28,16 @@ _HEIGHTS = (0.72, 0.34, 0.1, 0.2, 0.34)  # of the names of χ = 1 and of those l
 _LIMITS = 0.3, 0.01  # decades per layer: of the colours, and up to which they are linear
 
 
-def plane(place: Place, points: pl.DataFrame | None = None, size: int = 121) -> pl.DataFrame:
+def plane(point: PhasePoint, points: pl.DataFrame | None = None, size: int = 121) -> pl.DataFrame:
     """(sigma_w, sigma_b, slope): theory on a grid around the critical line, or over the points."""
     if points is None or points.is_empty():
         low_b, high_b = _BIASES
-        centre = critical(place.structure, added_variance=place.added_variance()).sigma_w or np.sqrt(2.0)
+        centre = critical(point.structure, added_variance=point.added_variance()).sigma_w or np.sqrt(2.0)
         low_w, high_w = centre / _SPAN, centre * _SPAN
     else:
         (low_w, high_w), (low_b, high_b) = (_range(points[name]) for name in ("sigma_w", "sigma_b"))
     sigma_w, sigma_b = np.geomspace(low_w, high_w, size), np.geomspace(low_b, high_b, size)
-    rows = [log_chi(place.structure, sigma_w, sigma_b=float(b), input_std=place.input_std) for b in sigma_b]
+    rows = [log_chi(point.structure, sigma_w, sigma_b=float(b), input_std=point.input_std) for b in sigma_b]
     grid_w, grid_b = np.meshgrid(sigma_w, sigma_b)
     slope = np.array(rows) / (2 * np.log(10))
     return pl.DataFrame({"sigma_w": grid_w.ravel(), "sigma_b": grid_b.ravel(), "slope": slope.ravel()})
@@ -48,9 +48,9 @@ def _range(values: pl.Series) -> tuple[float, float]:
     return float(positive.min()) / 1.03, float(positive.max()) * 1.03  # type: ignore[arg-type]
 
 
-def measured(run: Path, place: Place) -> pl.DataFrame:
+def measured(run: Path, point: PhasePoint) -> pl.DataFrame:
     """(sigma_w, sigma_b, slope, rows) of a run's cells with this structure; σ_b > 0."""
-    structure = place.structure
+    structure = point.structure
     same = [
         pl.col(name) == getattr(structure, name)
         for name in ("activation", "family", "norm", "norm_position", "skip")
@@ -72,7 +72,7 @@ def measured(run: Path, place: Place) -> pl.DataFrame:
     )
 
 
-def draw(place: Place, data: pl.DataFrame, points: pl.DataFrame | None = None) -> Figure:
+def draw(point: PhasePoint, data: pl.DataFrame, points: pl.DataFrame | None = None) -> Figure:
     """The plane, χ = 1, the lines of equal depth scale, and the points."""
     figure = Figure(figsize=(7.6, 5.0), layout="constrained")
     axes = figure.subplots()
@@ -99,7 +99,7 @@ def draw(place: Place, data: pl.DataFrame, points: pl.DataFrame | None = None) -
     ticks = [-0.3, -0.1, -0.03, -0.01, 0.0, 0.01, 0.03, 0.1, 0.3]
     bar.set_ticks(ticks, labels=[f"{tick:g}".replace("-", "−") for tick in ticks])
     bar.minorticks_off()
-    axes.set_title(_title(place, points), loc="left", fontsize="medium")
+    axes.set_title(_title(point, points), loc="left", fontsize="medium")
     sns.despine(figure)
     return figure
 
@@ -128,8 +128,8 @@ def _name(axes: Axes, line: np.ndarray, name: str, *, height: float, bold: bool)
     )  # fmt: skip
 
 
-def _title(place: Place, points: pl.DataFrame | None) -> str:
-    structure = place.structure
+def _title(point: PhasePoint, points: pl.DataFrame | None) -> str:
+    structure = point.structure
     name = structure.activation + ("" if structure.norm == "none" else f", {structure.norm} norm")
     name += "" if structure.family == "mlp" else f", {structure.family}"
     if points is None or points.is_empty():
@@ -140,19 +140,19 @@ def _title(place: Place, points: pl.DataFrame | None) -> str:
     return f"{name}: theory (ground) and {networks}"
 
 
-def write_phase_diagram(place: Place, file: Path, run: Path | None = None) -> None:
+def write_phase_diagram(point: PhasePoint, file: Path, run: Path | None = None) -> None:
     """Draws into a file in the format of its suffix; raises ValueError where there is nothing to draw."""
-    if not has_fixed_points(place.structure):
+    if not has_fixed_points(point.structure):
         raise ValueError(
             "plot: the diagram shows χ where the variance has come to rest, but with a skip connection or "
             "batch norm it never does, and of lstm and gru there is no theory; leave these"
         )
-    points = None if run is None else measured(run, place)
+    points = None if run is None else measured(run, point)
     if points is not None and points.is_empty():
         raise ValueError(
-            f"measured: {run} must have cells of {place.structure.activation} with biases, but has none"
+            f"measured: {run} must have cells of {point.structure.activation} with biases, but has none"
         )
     with theme.theme(theme.WIDE):
-        figure = draw(place, plane(place, points), points)
+        figure = draw(point, plane(point, points), points)
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
         figure.savefig(file, dpi=_DPI, metadata=dates.get(file.suffix.lower()))

@@ -55,7 +55,7 @@ def _group_names(sigma_w: np.ndarray, edges: list[float]) -> list[str]:
 
 
 def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame:
-    """`curves` of the feed-forward networks."""
+    """The figure's table: `curves` of the feed-forward networks alone."""
     return curves(trials.filter(pl.col("family").fill_null("mlp").is_in(FEED_FORWARD)))
 
 

@@ -52,7 +52,7 @@ def table(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.DataFrame
 
 
 def draw(drawing: Drawing) -> Figure:
-    """A panel per pair."""
+    """A panel per pair of parameters, a dot per trial in the colour of its rank."""
     data, layout = drawing.table, drawing.layout
     pairs = list(data.group_by("x_name", "y_name", maintain_order=True))
     titles = [(f"↑ {label(str(y))}", "") for (x, y), _ in pairs]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gradatlas.analysis.reading.panels import telling
+from gradatlas.analysis.reading.panels import distinguishing_names
 from gradatlas.analysis.words import number, word
 from gradatlas.study.trial import PARAMETERS
 
@@ -27,7 +27,7 @@ def named(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     rows = keys.rows(named=True)
     names = [
         (word("activation", row["activation"]), " · ".join(word(name, row[name]) for name in rest))
-        for row, rest in zip(rows, telling(rows, varying), strict=True)
+        for row, rest in zip(rows, distinguishing_names(rows, varying), strict=True)
     ]
     schema = {"heading": pl.String, "subheading": pl.String}
     titled = pl.concat([keys, pl.DataFrame(names, schema=schema, orient="row")], how="horizontal")

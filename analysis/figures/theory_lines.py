@@ -31,7 +31,7 @@ class Lines(NamedTuple):
 
 
 def theory_lines(rows: pl.DataFrame, frame: Extent) -> Lines | None:
-    """Of the panel's structure, for Gaussian inputs; None where the panel mixes several or has no theory."""
+    """The lines of a panel's structure for Gaussian inputs; None where it mixes several or has no theory."""
     values = []
     for name in STRUCTURE:
         distinct = rows[name].unique()

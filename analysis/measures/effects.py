@@ -110,7 +110,7 @@ def _newcombe(
 
 
 def median(cells: pl.DataFrame, what: str) -> Effect | None:
-    """Median over cells."""
+    """The median of a column over cells, with its interval; None for too few cells."""
     known = cells.drop_nulls(what)
     return _median(known[what].cast(pl.Float64).to_numpy(), _trials(known))
 

@@ -69,7 +69,7 @@ def draw_figure(
     }
 
 
-class Draughtsman:
+class FigureProcess:
     """A process that draws figures; `names` waits until it is ready and tells which there are."""
 
     def __init__(self, job: Path, number: int) -> None:
@@ -87,7 +87,7 @@ class Draughtsman:
 
     @cached_property
     def names(self) -> list[str]:
-        """The figures, in the report's order."""
+        """The names of the figures that the process draws, in the report's order."""
         return list(json.loads(self._answer()))
 
     def draw(self, name: str) -> None:
@@ -112,47 +112,47 @@ class Draughtsman:
             )
         return line
 
-    def dismiss(self) -> None:
-        """Ends the process, whatever it does."""
+    def stop(self) -> None:
+        """Ends the process, also while it draws."""
         self._process.kill()
         self._process.communicate()
 
 
 @contextmanager
-def draughtsmen(job: Path, workers: int) -> Iterator[list[Draughtsman]]:
+def figure_processes(job: Path, workers: int) -> Iterator[list[FigureProcess]]:
     """Processes that get ready while other work is done; none for `workers` <= 1."""
-    hired = [Draughtsman(job, number) for number in range(workers)] if workers > 1 else []
+    processes = [FigureProcess(job, number) for number in range(workers)] if workers > 1 else []
     try:
-        yield hired
+        yield processes
     finally:
-        for one in hired:
-            one.dismiss()
+        for process in processes:
+            process.stop()
 
 
 def draw_figures(
-    trials: pl.DataFrame, limits: Limits, folder: Path, job: Path, *, hired: list[Draughtsman], say: Say
+    trials: pl.DataFrame, limits: Limits, folder: Path, job: Path, *, processes: list[FigureProcess], say: Say
 ) -> dict[str, dict[str, Any]]:
-    """`draw_figure` of every figure, by those hired or, without any, in this process."""
-    if not hired:
+    """`draw_figure` of every figure, by the processes or, without any, in this process."""
+    if not processes:
         return _drawn_here(trials, limits, folder, job, say)
     trials.write_parquet(job / "trials.parquet", compression="lz4")
     (job / "job.json").write_text(json.dumps({"limits": asdict(limits), "folder": str(folder)}))
-    names = hired[0].names
+    names = processes[0].names
     waiting: SimpleQueue[str] = SimpleQueue()
     for name in names:
         waiting.put(name)
-    with ThreadPoolExecutor(len(hired)) as pool:
-        list(pool.map(lambda one: _keep_busy(one, waiting, say), hired))
+    with ThreadPoolExecutor(len(processes)) as pool:
+        list(pool.map(lambda process: _keep_busy(process, waiting, say), processes))
     return {name: json.loads((job / f"{name}.json").read_text(encoding="utf-8")) for name in names}
 
 
-def _keep_busy(one: Draughtsman, waiting: SimpleQueue[str], say: Say) -> None:
+def _keep_busy(process: FigureProcess, waiting: SimpleQueue[str], say: Say) -> None:
     while True:
         try:
             name = waiting.get_nowait()
         except Empty:
             return
-        one.draw(name)
+        process.draw(name)
         say(_said(name))
 
 

@@ -62,7 +62,7 @@ def panel_keys(trials: pl.LazyFrame, columns: list[str]) -> pl.DataFrame:
     keys = counted.drop("len").rows(named=True)
     sizes = _part_sizes(counted)
     keys.sort(key=lambda key: (-sizes.get(key.get("part"), 0), [_place(n, key[n]) for n in columns or shown]))
-    rest = telling(keys, [name for name in columns if name != "activation"])
+    rest = distinguishing_names(keys, [name for name in columns if name != "activation"])
     headings = [word("activation", key["activation"]) for key in keys]
     return pl.DataFrame(keys, schema={name: trials.collect_schema()[name] for name in shown}).with_columns(
         panel=pl.int_range(len(keys), dtype=pl.Int64),
@@ -81,7 +81,7 @@ def _part_sizes(counted: pl.DataFrame) -> dict[object, int]:
     return dict(counted.group_by("part").agg(pl.col("len").sum()).iter_rows())
 
 
-def telling(keys: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[str]]:
+def distinguishing_names(keys: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[str]]:
     """The names that each setting is called by: what its part varies, and where its part is unlike most."""
     values: dict[str, dict[object, set[object]]] = {name: {} for name in names}
     for key in keys:
@@ -89,12 +89,12 @@ def telling(keys: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[lis
             values[name].setdefault(key.get("part"), set()).add(key[name])
     usual = {name: _usual(name, parts.values()) for name, parts in values.items()}
 
-    def tells(name: str, key: Mapping[str, Any]) -> bool:
+    def distinguishes(name: str, key: Mapping[str, Any]) -> bool:
         if name == "part" or "part" not in key:
             return True
         return len(values[name][key["part"]]) > 1 or key[name] != usual[name]
 
-    return [[name for name in names if tells(name, key)] for key in keys]
+    return [[name for name in names if distinguishes(name, key)] for key in keys]
 
 
 def _usual(name: str, parts: Iterable[set[object]]) -> object:

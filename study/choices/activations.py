@@ -49,7 +49,7 @@ class Activation:
         return lines[0] if lines is not None and lines == self.far_out and lines[1] == 1.0 else None
 
     def derivative(self, h: Tensor) -> Tensor:
-        """φ′(h), elementwise."""
+        """The derivative φ′(h), elementwise."""
         return self.backward(torch.ones_like(h), h, self.value(h, None), None)
 
 

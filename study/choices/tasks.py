@@ -65,7 +65,7 @@ class Task:
         return self.least_steps is not None
 
     def data(self, depth: int) -> Data:
-        """Its data for trials of this depth."""
+        """The task's data for trials of this depth."""
         return self.load(depth) if self.is_sequence else self.load()
 
 

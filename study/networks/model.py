@@ -79,7 +79,7 @@ class ParameterGroup(Protocol):
         """The axis of a tensor that counts output units, where it has one."""
 
     def named(self) -> Mapping[str, Tensor]:
-        """The tensors, in a fixed order."""
+        """The group's tensors by name, in a fixed order."""
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> ParameterGroup:
         """A group whose tensors are the function of these."""
@@ -116,4 +116,4 @@ class Model(Protocol):
         """The same networks in another number format."""
 
     def selected(self, keep: Tensor) -> Model:
-        """The stack of some of its trials; `keep` holds their places in rising order."""
+        """The stack of some of its trials; `keep` holds their indices in rising order."""

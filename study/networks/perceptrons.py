@@ -34,7 +34,7 @@ from gradatlas.study.trial import Trial
 
 @dataclass(frozen=True)
 class Network:
-    """Parameters and structure of a stack."""
+    """Parameters and structure of a stack of perceptrons."""
 
     depths: tuple[int, ...]  # deepest first
     layers: list[Layer]
@@ -85,8 +85,8 @@ class Network:
         return replace(self, layers=layers, readout=readout, branch_scale=scale)
 
     def selected(self, keep: Tensor) -> Network:
-        """The stack of some of its trials; `keep` holds their places in rising order."""
-        depths = tuple(self.depths[place] for place in keep.tolist())
+        """The stack of some of its trials; `keep` holds their indices in rising order."""
+        depths = tuple(self.depths[index] for index in keep.tolist())
         layers = []
         for layer in self.layers:
             chosen = keep[keep < len(layer.weight)]

@@ -28,7 +28,7 @@ from gradatlas.study.trial import Trial
 
 @dataclass(frozen=True)
 class RecurrentNetwork:
-    """Parameters and structure of a stack."""
+    """Parameters and structure of a stack of recurrent networks."""
 
     depths: tuple[int, ...]  # all the same
     cell: Cell
@@ -73,10 +73,10 @@ class RecurrentNetwork:
         return replace(self, layer=layer, readout=readout)
 
     def selected(self, keep: Tensor) -> RecurrentNetwork:
-        """The stack of some of its trials; `keep` holds their places in rising order."""
+        """The stack of some of its trials; `keep` holds their indices in rising order."""
         return replace(
             self,
-            depths=tuple(self.depths[place] for place in keep.tolist()),
+            depths=tuple(self.depths[index] for index in keep.tolist()),
             layer=self.layer.mapped(lambda tensor: tensor[keep]),
             readout=self.readout.mapped(lambda tensor: tensor[keep]),
         )

@@ -71,7 +71,7 @@ class Profile:
 
     @property
     def forward_decades(self) -> np.ndarray:
-        """F = log10(RMS h^L / RMS h^1)."""
+        """F = log10(RMS h^L / RMS h^1); negative where the signal vanishes."""
         return -self._decades(self.forward)
 
     @property

@@ -124,7 +124,7 @@ class _Accumulated:
         self._pair_scale[rows] += np.log(total)
 
     def _keep_direction(self, at: Moments, rows: slice) -> None:
-        """What `_direction` needs of this layer."""
+        """Keeps what `_direction` needs of this layer when all layers are passed."""
         # Of h = W a + b the part u = W a: E uφφ′ = ρ E hφφ′ and E u²φ′² = ρ² E h²φ′² + ρ(1 − ρ) q Eφ′².
         share = self._share[rows]
         carried = share * at.carried**2
@@ -146,7 +146,7 @@ class _Accumulated:
         return total
 
     def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of ln A, the mean without mean field's value."""
+        """Mean and variance of ln A, the mean without mean field's value."""
         own = self._single + self._sum[0]
         pair = self._pair_scale + np.log(self._pair[0] + self._pair[1] / self._networks.width) + self._sum[1]
         mean, variance = batch_of_log_normals(np.maximum(own - pair, 0.0), self._batch)

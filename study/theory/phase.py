@@ -31,7 +31,7 @@ _FLAT = 1e-12  # |χ − 1| that rounding makes
 
 
 @dataclass(frozen=True)
-class Place:
+class PhasePoint:
     """One network in the plane of σ_w and σ_b; raises ValueError for numbers that no network has."""
 
     structure: Structure
@@ -52,7 +52,7 @@ class Place:
         return gaussian_statistics(self.width, self.input_std)
 
     def first_variance(self) -> float:
-        """Of h^1."""
+        """The variance of the first layer's pre-activation h^1."""
         own = 1.0 if FAMILIES[self.structure.family].is_recurrent else self.sigma_w
         return (own * self.input_std) ** 2 + self.sigma_b**2
 
@@ -62,7 +62,9 @@ class Place:
         return self.first_variance() if is_recurrent else self.sigma_b**2
 
 
-def theory_row(place: Place, *, depth: int | None = None, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+def theory_row(
+    point: PhasePoint, *, depth: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> dict[str, Any]:
     """What theory says of a network; None where it says nothing, with the reason in `note`.
 
     `q` (None: grows without bound), `chi`, `slope` (½ log10 χ, decades per layer), `depth_scale` (layers),
@@ -76,25 +78,25 @@ def theory_row(place: Place, *, depth: int | None = None, limits: Limits = DEFAU
             raise ValueError(
                 f"depth: must be at most {_DEEPEST}, as layer by layer is predicted, but got {depth}"
             )
-    structure = place.structure
+    structure = point.structure
     row: dict[str, Any] = {
-        "activation": structure.activation, "sigma_w": place.sigma_w, "sigma_b": place.sigma_b,
+        "activation": structure.activation, "sigma_w": point.sigma_w, "sigma_b": point.sigma_b,
         "norm": structure.norm, "norm_position": structure.norm_position, "skip": structure.skip,
-        "batch_size": structure.batch_size, "depth": depth, "width": place.width,
-        "input_std": place.input_std, "family": structure.family,
+        "batch_size": structure.batch_size, "depth": depth, "width": point.width,
+        "input_std": point.input_std, "family": structure.family,
     }  # fmt: skip
-    asymptotic, notes = _asymptotic(place)
+    asymptotic, notes = _asymptotic(point)
     row |= asymptotic
     row |= {"window": None, "gradient_decades": None, "gradient_slope": None, "gradient_sd": None}
     if depth is not None and not structure.missing():
-        sigma = np.array([place.sigma_w])
-        found = _predict(place, depth, sigma)[0]
+        sigma = np.array([point.sigma_w])
+        found = _predict(point, depth, sigma)[0]
         row |= {
             "gradient_decades": found.gradient_decades,
             "gradient_slope": found.slope,
             "gradient_sd": found.sd,
         }
-        row["window"], note = window(place, depth=depth, limits=limits)
+        row["window"], note = window(point, depth=depth, limits=limits)
         notes.append(note)
     return row | {"note": "; ".join(note for note in notes if note)}
 
@@ -102,34 +104,37 @@ def theory_row(place: Place, *, depth: int | None = None, limits: Limits = DEFAU
 _NOTHING = dict.fromkeys(("q", "chi", "slope", "depth_scale", "critical_sigma_w", "correlation"))
 
 
-def _asymptotic(place: Place) -> tuple[dict[str, Any], list[str]]:
-    """What holds at infinite depth, and notes."""
-    structure = place.structure
+def _asymptotic(point: PhasePoint) -> tuple[dict[str, Any], list[str]]:
+    """The part of a row that holds at infinite depth, and notes on it."""
+    structure = point.structure
     if reason := structure.missing():
         return dict(_NOTHING), [reason]
     if not has_fixed_points(structure):
         if structure.skip != "none":
             return dict(_NOTHING), ["with a skip connection the variance grows from block to block"]
-        return _batch_normalised(place)
+        return _batch_normalised(point)
     end = reached(
         structure,
-        sigma_w=place.sigma_w,
-        added_variance=place.added_variance(),
-        first_variance=place.first_variance(),
+        sigma_w=point.sigma_w,
+        added_variance=point.added_variance(),
+        first_variance=point.first_variance(),
     )
-    line = critical(structure, added_variance=place.added_variance())
+    line = critical(structure, added_variance=point.added_variance())
     q = end.q if np.isfinite(end.q) else None
     alike = None
     if q and structure.norm == "none" and structure.family == "mlp":
         alike = fixed_correlation(
-            structure.activation, q=q, chi=end.chi, sigma_w=place.sigma_w, sigma_b=place.sigma_b
+            structure.activation, q=q, chi=end.chi, sigma_w=point.sigma_w, sigma_b=point.sigma_b
         )
     return _rates(q, end.chi, line) | {"correlation": alike}, [line.note]
 
 
-def _batch_normalised(place: Place) -> tuple[dict[str, Any], list[str]]:
-    """Every layer's growth is the same from the second on: that of the third of many."""
-    shallower, deeper = (_decades(place, depth, np.array([place.sigma_w]))[0] for depth in (40, 41))
+def _batch_normalised(point: PhasePoint) -> tuple[dict[str, Any], list[str]]:
+    """The part of a row at infinite depth with batch norm, and notes on it.
+
+    Every layer's growth is the same from the second on: that between networks of 40 and 41 layers.
+    """
+    shallower, deeper = (_decades(point, depth, np.array([point.sigma_w]))[0] for depth in (40, 41))
     chi = float(10 ** (2 * (deeper - shallower)))
     note = "batch norm takes σ_w out: no σ_w is critical"
     return _rates(None, chi, Critical(None, note)) | {"correlation": None}, [note]
@@ -141,17 +146,19 @@ def _rates(q: float | None, chi: float, line: Critical) -> dict[str, Any]:
     return {"q": q, "chi": chi, "slope": slope, "depth_scale": scale, "critical_sigma_w": line.sigma_w}
 
 
-def _predict(place: Place, depth: int, sigma_w: np.ndarray) -> list[Prediction]:
+def _predict(point: PhasePoint, depth: int, sigma_w: np.ndarray) -> list[Prediction]:
     networks = networks_at(
-        sigma_w, sigma_b=place.sigma_b, depth=depth, width=place.width, inputs=place.inputs(),
-        family=place.structure.family,
+        sigma_w, sigma_b=point.sigma_b, depth=depth, width=point.width, inputs=point.inputs(),
+        family=point.structure.family,
     )  # fmt: skip
-    return predicted(place.structure, networks)
+    return predicted(point.structure, networks)
 
 
-def window(place: Place, *, depth: int, limits: Limits = DEFAULT_LIMITS) -> tuple[list[float] | None, str]:
+def window(
+    point: PhasePoint, *, depth: int, limits: Limits = DEFAULT_LIMITS
+) -> tuple[list[float] | None, str]:
     """([σ_w⁻, σ_w⁺] in which |G| is at most the stable limit at a depth, a note where there is none)."""
-    decades = partial(_decades, place, depth)
+    decades = partial(_decades, point, depth)
     grid = np.geomspace(*_BRACKET, _SCAN)
     inside = np.abs(decades(grid)) <= limits.stable_decades
     edges = np.nonzero(inside[1:] != inside[:-1])[0]
@@ -169,8 +176,8 @@ def window(place: Place, *, depth: int, limits: Limits = DEFAULT_LIMITS) -> tupl
     return None, f"several windows of σ_w are stable at depth {depth}"
 
 
-def _decades(place: Place, depth: int, sigma_w: np.ndarray) -> np.ndarray:
-    return np.array([row.gradient_decades for row in _predict(place, depth, sigma_w)], dtype=float)
+def _decades(point: PhasePoint, depth: int, sigma_w: np.ndarray) -> np.ndarray:
+    return np.array([row.gradient_decades for row in _predict(point, depth, sigma_w)], dtype=float)
 
 
 def _edge(decades: Callable[[np.ndarray], np.ndarray], ends: np.ndarray, limit: float) -> float:
@@ -179,6 +186,6 @@ def _edge(decades: Callable[[np.ndarray], np.ndarray], ends: np.ndarray, limit: 
     for _ in range(5):
         finer = np.geomspace(low, high, 21)
         inside = np.abs(decades(finer)) <= limit
-        place = int(np.nonzero(inside[1:] != inside[:-1])[0][0])
-        low, high = finer[place], finer[place + 1]
+        index = int(np.nonzero(inside[1:] != inside[:-1])[0][0])
+        low, high = finer[index], finer[index + 1]
     return float(np.sqrt(low * high))

@@ -69,7 +69,7 @@ class Rules(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """What each step sees."""
+    """The examples that each step of a window sees."""
 
     inputs: np.ndarray  # (steps, batch, features)
     targets: np.ndarray  # (steps, batch) labels or (steps, batch, outputs) values
@@ -88,7 +88,7 @@ class Record(NamedTuple):
 
 
 class LayerSizes(NamedTuple):
-    """Of every trial."""
+    """Units of the input, of each hidden layer and of the readout, the same in every trial."""
 
     features: int
     width: int
@@ -101,7 +101,7 @@ class _Scratch(NamedTuple):
     signals: np.ndarray  # (layers, batch, width): what each layer puts out
     outputs: np.ndarray  # (batch, outputs): of the readout, then the loss' gradient
     planes: np.ndarray  # (2, batch, width)
-    turned: np.ndarray  # (width, width)
+    transposed: np.ndarray  # (width, width)
 
 
 def train(
@@ -269,15 +269,15 @@ def _forward(stack, rules, trial, inputs, scratch):
 
 @_compiled
 @no_type_check
-def _times_transposed(g, weight, turned, out):
-    """g @ weightᵀ; `turned` is a matrix to work in."""
-    if weight.shape[1] != len(turned) or len(turned) >= _NARROW:
+def _times_transposed(g, weight, transposed, out):
+    """g @ weightᵀ; `transposed` is a matrix to work in, (width, width)."""
+    if weight.shape[1] != len(transposed) or len(transposed) >= _NARROW:
         np.dot(g, weight.T, out)
         return
     for i in range(weight.shape[0]):
         for j in range(weight.shape[1]):
-            turned[j, i] = weight[i, j]
-    np.dot(g, turned, out)
+            transposed[j, i] = weight[i, j]
+    np.dot(g, transposed, out)
 
 
 @_compiled
@@ -296,7 +296,7 @@ def _backward(stack, rules, sizes, trial, inputs, scratch, gradient):
         np.dot(x.T, g, _matrix(address + start * inputs.itemsize, 0, rows, columns, inputs))
         if layer:
             weight = stack.parameters[0, layer if layer < depth else -1]
-            _times_transposed(g, _matrix(weight, trial, rows, columns, inputs), scratch.turned, spare)
+            _times_transposed(g, _matrix(weight, trial, rows, columns, inputs), scratch.transposed, spare)
             g, spare, other = spare, other, spare
 
 

@@ -96,7 +96,7 @@ class PackInTraining:
         self._loss, self._data = task_named(first.task).loss, data
         self._inputs, self._targets = self._on_device(data.inputs, data.targets)
         self._measured_steps = log_spaced_steps(first.steps, first.measure_steps)
-        self._places = torch.arange(len(trials), device=self._device)
+        self._indices = torch.arange(len(trials), device=self._device)
         family = ARCHITECTURES[first.family]
         drawn = initial or family.build(trials, dtype=self._dtype, device=self._device)
         self._state = self._first_state(drawn.cast(self._dtype), limits)
@@ -113,8 +113,8 @@ class PackInTraining:
             slots=[[group.mapped(blank) for group in network.parameters()] for _ in range(optimizer.slots)],
             columns={name: self._column(name) for name in (*CLIPS, *optimizer.rates)}
             | {
-                "first_loss": torch.full_like(self._places, torch.nan, dtype=torch.float64),
-                "diverged_step": torch.full_like(self._places, -1),
+                "first_loss": torch.full_like(self._indices, torch.nan, dtype=torch.float64),
+                "diverged_step": torch.full_like(self._indices, -1),
             },
             clips_in_use=_clips_in_use(self._trials),
             steps_done=0,
@@ -144,9 +144,9 @@ class PackInTraining:
     def advance(self, steps: int) -> None:
         """Trains up to `steps` more, no further than the trials' own number."""
         end = min(self.steps_done + steps, self._trials[0].steps)
-        while self.steps_done < end and len(self._places):
+        while self.steps_done < end and len(self._indices):
             self._train_to(self._end_of_window(end))
-            if self.steps_done in self._measured_steps and len(self._places):
+            if self.steps_done in self._measured_steps and len(self._indices):
                 self._measure(self._measured_steps.index(self.steps_done))
 
     def _end_of_window(self, end: int) -> int:
@@ -164,7 +164,7 @@ class PackInTraining:
         batches = self._batches(rows)
         window = self._engine.steps(self._state, batches)
         for name, values in window.recorded.items():
-            self._record[name][done:end, self._places] = values
+            self._record[name][done:end, self._indices] = values
         self._state.steps_done = end
         if window.has_diverged:
             self._drop(self._state.columns["diverged_step"] >= 0, batches)
@@ -173,12 +173,16 @@ class PackInTraining:
         """The profile as it is now, with the inputs and the probe of the one at initialisation."""
         family, batch_size = ARCHITECTURES[self._trials[0].family], self._trials[0].batch_size
         examples = self._data.inputs[batch_indices(len(self._inputs), batch_size, 0)]
-        probe = probes([self._trials[place] for place in self._places.tolist()], batch_size)
+        probe = probes(self._running(), batch_size)
         inputs = examples.to(self._device, torch.float64)
         profile = family.measured(self._network.cast(torch.float64), inputs, probe.to(self._device))
         for name in ("gradient", "forward", "weight_gradient"):
             values = torch.from_numpy(getattr(profile, name)).to(self._device)
-            self._record[f"measured_{name}"][index, self._places, : values.shape[1]] = values
+            self._record[f"measured_{name}"][index, self._indices, : values.shape[1]] = values
+
+    def _running(self) -> list[Trial]:
+        """The trials still in training."""
+        return [self._trials[index] for index in self._indices.tolist()]
 
     def _batches(self, rows: Tensor) -> Batches:
         return Batches(self._inputs[rows], self._targets[rows])
@@ -186,10 +190,10 @@ class PackInTraining:
     def _drop(self, diverged: Tensor, batches: Batches) -> None:
         """Records where and when trials diverged in the window that ends now, and removes their rows."""
         steps, end = self._state.columns["diverged_step"], self.steps_done
-        self._record["diverged_step"][self._places[diverged]] = steps[diverged]
+        self._record["diverged_step"][self._indices[diverged]] = steps[diverged]
         for step in sorted(set(steps[diverged].tolist())):
             rows = (steps == step).nonzero().squeeze(1)
-            gone = self._places[rows]
+            gone = self._indices[rows]
             for name in AT_STEPS:
                 self._record[name][step + 1 : end, gone] = torch.nan
             batch = batches.inputs[step - end], batches.targets[step - end]
@@ -200,17 +204,17 @@ class PackInTraining:
 
     def _keep(self, rows: Tensor) -> None:
         """Leaves only some rows of everything that has a row for each trial."""
-        self._places = self._places[rows]
+        self._indices = self._indices[rows]
         if len(rows) == 0:
             return
         self._state = self._state.selected(rows)
-        self._state.clips_in_use = _clips_in_use([self._trials[place] for place in self._places.tolist()])
+        self._state.clips_in_use = _clips_in_use(self._running())
         hidden = len(self._network.hidden_weights())
         self._start = [start[rows[rows < len(start)]] for start in self._start[:hidden]]
 
     def training(self) -> Training:
         """What was written down, and how the trials that did not diverge end."""
-        if len(self._places):
+        if len(self._indices):
             self._measure_end()
         return Training(**{name: tensor.cpu().numpy() for name, tensor in self._record.items()})
 
@@ -220,19 +224,19 @@ class PackInTraining:
             inputs, targets = self._on_device(self._data.test_inputs, self._data.test_targets)
             # In parts of a training batch's size: a batch norm sees as many examples as in training.
             parts = -(-len(inputs) // self._trials[0].batch_size)
-            correct = torch.zeros(len(self._places), dtype=torch.float64, device=self._device)
+            correct = torch.zeros(len(self._indices), dtype=torch.float64, device=self._device)
             for examples, answers in zip(
                 inputs.tensor_split(parts), targets.tensor_split(parts), strict=True
             ):
                 outputs = self._network.outputs(examples, self._state.workspace)
                 correct += self._loss.correct(outputs, answers).sum(dim=1)
-            self._record["accuracy"][self._places] = correct / len(inputs)
+            self._record["accuracy"][self._indices] = correct / len(inputs)
         for index, (weight, start) in enumerate(
             zip(self._network.hidden_weights(), self._start, strict=True)
         ):
             moved = trial_norms(weight.double() - start.double(), torch.float64)
             size = trial_norms(start.double(), torch.float64)
-            self._record["update"][self._places[: len(moved)], index] = moved / size
+            self._record["update"][self._indices[: len(moved)], index] = moved / size
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that changes from step to step, by name."""
@@ -252,9 +256,10 @@ class PackInTraining:
         """Writes the state between two steps (.npz); from it `load` goes on bit for bit on one device."""
         done = torch.tensor(self.steps_done)
         tensors = (
-            self._tensors() if len(self._places) else {f"record {n}": t for n, t in self._record.items()}
+            self._tensors() if len(self._indices) else {f"record {n}": t for n, t in self._record.items()}
         )
-        save_tensors(path, {"steps_done": done, "places": self._places, **tensors})
+        # Files of earlier versions call the indices places: so that they can be read, files go on doing so.
+        save_tensors(path, {"steps_done": done, "places": self._indices, **tensors})
 
     def load(self, path: Path) -> None:
         """Takes up a state that `save` wrote for the same trials; raises ValueError for another's."""
@@ -265,7 +270,7 @@ class PackInTraining:
             )
         self._state.steps_done = int(stored["steps_done"])
         self._keep(stored["places"].to(self._device))
-        named = self._tensors() if len(self._places) else {f"record {n}": t for n, t in self._record.items()}
+        named = self._tensors() if len(self._indices) else {f"record {n}": t for n, t in self._record.items()}
         for name, tensor in named.items():
             tensor.copy_(stored[name])
 

@@ -16,9 +16,9 @@ from rich.table import Table
 from gradatlas.sweeps.errors import UserError
 
 if TYPE_CHECKING:
-    from gradatlas.study.theory.phase import Place
+    from gradatlas.study.theory.phase import PhasePoint
 
-Draw = Callable[["Place", Path, Path | None], None]
+Draw = Callable[["PhasePoint", Path, Path | None], None]
 _OPTIONS = (
     "activation", "sigma_w", "sigma_b", "depth", "width", "norm", "norm_position", "skip", "batch_size",
     "input_std", "family", "critical", "plot", "measured",
@@ -51,7 +51,7 @@ Measured = Annotated[
 
 
 def theory_command(draw: Draw) -> Callable[..., None]:
-    """The command; `draw(place, file, run)` is what `--plot` calls."""
+    """The command; `draw(point, file, run)` is what `--plot` calls."""
 
     def theory(
         activation: ActivationName = None,
@@ -139,9 +139,9 @@ def _reject_bad_output(
         raise UserError(f"--plot: {plot} must lie in a folder that exists, but '{plot.parent}' is none")
 
 
-def _write(draw: Draw, place: Place, file: Path, run: Path | None) -> None:
+def _write(draw: Draw, point: PhasePoint, file: Path, run: Path | None) -> None:
     try:
-        draw(place, file, run)
+        draw(point, file, run)
     except OSError as error:
         raise UserError(f"--plot: {error.filename or file}: {error.strerror}") from None
     Console(highlight=False, soft_wrap=True).print(f"plot: {file}", markup=False)

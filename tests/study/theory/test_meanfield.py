@@ -9,7 +9,7 @@ from gradatlas.study.choices.activations import ACTIVATIONS
 from gradatlas.study.theory.critical import critical, fixed_points, reached
 from gradatlas.study.theory.gaussian import value_and_derivative
 from gradatlas.study.theory.meanfield import Structure, expected
-from gradatlas.study.theory.phase import Place, theory_row, window
+from gradatlas.study.theory.phase import PhasePoint, theory_row, window
 from gradatlas.study.theory.predictions import (
     InputStatistics,
     gaussian_statistics,
@@ -23,8 +23,8 @@ from gradatlas.study.trial import Trial
 WIDE = 10**9  # a width at which the order 1/n is nothing
 
 
-def row(structure: Structure, sigma_w: float = 1.0, sigma_b: float = 0.0, depth: int | None = None, **place):
-    return theory_row(Place(structure, sigma_w, sigma_b, **({"width": WIDE} | place)), depth=depth)
+def row(structure: Structure, sigma_w: float = 1.0, sigma_b: float = 0.0, depth: int | None = None, **point):
+    return theory_row(PhasePoint(structure, sigma_w, sigma_b, **({"width": WIDE} | point)), depth=depth)
 
 
 def normal_mean(function) -> float:
@@ -185,7 +185,7 @@ def test_a_recurrent_input_moves_the_critical_weight():
 
 @pytest.mark.parametrize("depth", [10, 60])
 def test_the_window_of_relu_closes_as_one_over_the_depth(depth):
-    found, note = window(Place(Structure("relu"), width=WIDE), depth=depth)
+    found, note = window(PhasePoint(Structure("relu"), width=WIDE), depth=depth)
     # |G| = (L − 1) · |log10(σ_w/√2)| = 1.3
     np.testing.assert_allclose(found, 2**0.5 * 10 ** (np.array([-1.3, 1.3]) / (depth - 1)), rtol=1e-6)
     assert note == ""
@@ -248,11 +248,11 @@ def test_numbers_outside_of_a_formulas_domain_are_refused(change, message):
         replace(networks, **change)
 
 
-def test_bad_places_are_refused():
+def test_bad_points_are_refused():
     with pytest.raises(ValueError, match="sigma_w: must be a number from 1e-100 to below 1e100, but got nan"):
-        Place(Structure("relu"), float("nan"))
+        PhasePoint(Structure("relu"), float("nan"))
     with pytest.raises(ValueError, match="depth: must be a whole number >= 1, but got 0"):
-        theory_row(Place(Structure("relu")), depth=0)
+        theory_row(PhasePoint(Structure("relu")), depth=0)
     with pytest.raises(ValueError, match="activation: must be one of"):
         Structure("rellu")
     with pytest.raises(ValueError, match="fixed points are of networks without skip"):
@@ -263,10 +263,10 @@ def test_bad_places_are_refused():
 
 
 def test_a_window_that_is_no_interval_is_told():
-    assert window(Place(Structure("relu", norm="batch", norm_eps=0.0), width=WIDE), depth=3) == (
+    assert window(PhasePoint(Structure("relu", norm="batch", norm_eps=0.0), width=WIDE), depth=3) == (
         None, "every σ_w from 0.001 to 1000 is stable at depth 3",
     )  # fmt: skip
-    assert "below" in window(Place(Structure("tanh", skip="residual")), depth=20)[1]
+    assert "below" in window(PhasePoint(Structure("tanh", skip="residual")), depth=20)[1]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from scipy import stats
 
 from gradatlas.study.single import profile_rows
 from gradatlas.study.theory.meanfield import Structure
-from gradatlas.study.theory.phase import Place, theory_row
+from gradatlas.study.theory.phase import PhasePoint, theory_row
 from gradatlas.study.theory.predictions import gaussian_statistics, predictions
 from gradatlas.study.trial import Trial
 
@@ -76,7 +76,7 @@ SETTINGS = [*PLAIN, *NORMS, *SKIPS, *RECURRENT]
 def standard_errors(setting: Setting, first_seed: int) -> tuple[float, float]:
     """(G, slope): measured mean minus prediction, in standard errors of the mean."""
     row = theory_row(
-        Place(
+        PhasePoint(
             Structure(
                 setting.activation, setting.family, setting.norm, setting.norm_position, 1e-5, setting.skip,
                 setting.batch_size,
@@ -123,7 +123,7 @@ def test_the_predicted_spread_is_that_of_many_seeds(activation, sigma_w, batch_s
         activation=activation, weight_gain=sigma_w, depth=20, width=32, batch_size=batch_size, task=None
     )
     found = measured(trial, seeds=200)
-    row = theory_row(Place(Structure(activation, batch_size=batch_size), sigma_w, width=32), depth=20)
+    row = theory_row(PhasePoint(Structure(activation, batch_size=batch_size), sigma_w, width=32), depth=20)
     # A sample's deviation of 200 has an error of 5 %; the theory is of first order in depth / width = 0.6.
     assert row["gradient_sd"] == pytest.approx(found.std(ddof=1), rel=0.25)
     assert row["gradient_decades"] == pytest.approx(found.mean(), abs=4 * found.std() / 200**0.5)
@@ -131,7 +131,7 @@ def test_the_predicted_spread_is_that_of_many_seeds(activation, sigma_w, batch_s
 
 def test_one_probe_has_the_spread_and_drift_of_the_textbook():
     depth, width = 50, 512
-    row = theory_row(Place(Structure("relu", batch_size=1), 2**0.5, width=width), depth=depth)
+    row = theory_row(PhasePoint(Structure("relu", batch_size=1), 2**0.5, width=width), depth=depth)
     log_variance = (depth - 1) * np.log1p(5 / width)  # c = 3 E φ′⁴ / (E φ′²)² − 1 = 5
     assert row["gradient_sd"] == pytest.approx(np.sqrt(log_variance) / 2 / np.log(10), rel=0.02)
     assert row["gradient_decades"] == pytest.approx(-log_variance / 4 / np.log(10), rel=0.02)
@@ -143,8 +143,8 @@ def test_what_mean_field_leaves_falls_as_one_over_the_width():
         trial = Trial(activation="relu", weight_gain=2**0.5, depth=16, width=width, batch_size=1, task=None)
         found = measured(trial, seeds=400)  # mean field: 0
         shifts.append(found.mean())
-        place = Place(Structure("relu", batch_size=1), 2**0.5, width=width)
-        predicted.append(theory_row(place, depth=16)["gradient_decades"])
+        point = PhasePoint(Structure("relu", batch_size=1), 2**0.5, width=width)
+        predicted.append(theory_row(point, depth=16)["gradient_decades"])
         assert shifts[-1] == pytest.approx(predicted[-1], abs=4 * found.std() / 400**0.5)
     assert predicted[0] / predicted[2] == pytest.approx(4, rel=0.1)
     assert shifts[0] < shifts[1] < shifts[2] < 0
@@ -155,8 +155,8 @@ def test_the_mean_of_a_residual_relu_stream_outgrows_mean_field():
         activation="relu", weight_gain=1.2, skip="residual", depth=40, width=64, batch_size=32, task=None
     )
     found = measured(trial, seeds=24)
-    place = Place(Structure("relu", skip="residual", batch_size=32), 1.2)
-    row = theory_row(place, depth=40)
+    point = PhasePoint(Structure("relu", skip="residual", batch_size=32), 1.2)
+    row = theory_row(point, depth=40)
     mean_field = 39 / 2 * np.log10(1 + 1.2**2 / 2)
     assert found.mean() > mean_field + 1.5  # two of seven decades: no small correction
     assert row["gradient_decades"] == pytest.approx(found.mean(), abs=4 * found.std(ddof=1) / 24**0.5)

@@ -5,12 +5,12 @@ import pytest
 
 from gradatlas.study.choices.activations import ACTIVATIONS
 from gradatlas.study.theory.meanfield import Structure
-from gradatlas.study.theory.phase import Place, theory_row
+from gradatlas.study.theory.phase import PhasePoint, theory_row
 
 
 def test_json_holds_what_theory_says(command):
     out = command("theory", "--activation", "tanh", "--sigma-w", "1.5", "--depth", "12", "--json")
-    assert json.loads(out.out) == [theory_row(Place(Structure("tanh"), 1.5), depth=12)]
+    assert json.loads(out.out) == [theory_row(PhasePoint(Structure("tanh"), 1.5), depth=12)]
 
 
 def test_without_an_activation_there_is_a_row_for_each(command):
