@@ -99,7 +99,9 @@ def test_nodes_with_and_without_a_gpu_share_a_run_and_its_rows(tmp_path, cluster
     with_gpu = cluster.add_node(
         num_cpus=1, num_gpus=1, env_vars={"PYTHONPATH": path, "FAULT": "paper GPU"}, **_SMALL
     )
-    text = sweep_text(points=64).replace('["relu", "tanh"]', '["relu", "tanh", "gelu", "sigmoid"]')
+    text = sweep_text(points=64, steps=1200).replace(
+        '["relu", "tanh"]', '["relu", "tanh", "gelu", "sigmoid"]'
+    )
     text = text.replace("pack_size = 8", "gpus_per_pack = 0.01")
     (tmp_path / "sweep.toml").write_text(text)
     run = tmp_path / "run"
