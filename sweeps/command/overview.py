@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,15 +16,25 @@ if TYPE_CHECKING:
     from gradatlas.sweeps.running.runs import State
 
 
+def _compute_nothing() -> None:
+    """Keeps NumPy's BLAS from starting threads in a command that multiplies no matrices.
+
+    They are a third of the processor time of `status`.
+    """
+    if "numpy" not in sys.modules:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def status(
     run: RunArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
-    """Say how far a run is, from its folder alone, also while it goes on."""
-    from gradatlas.sweeps.running import runs as life
+    """Progress of a run, from its folder alone, also of one that is still running."""
+    _compute_nothing()
+    from gradatlas.sweeps.running.runs import state
     from gradatlas.sweeps.store.ledger import Ledger
 
-    now = life.state(Ledger.opened(run))
+    now = state(Ledger.opened(run))
     if as_json:
         print(json.dumps({"run": str(run), "complete": now.is_complete} | vars(now), ensure_ascii=False))
     else:
@@ -56,12 +68,12 @@ def export(
     ],
 ) -> None:
     """Write a run's finished trials into an Optuna storage, for Optuna Dashboard."""
-    from gradatlas.sweeps.running import runs as life
     from gradatlas.sweeps.running.optuna_export import export as write
+    from gradatlas.sweeps.running.runs import sweep_of
     from gradatlas.sweeps.store.ledger import Ledger
 
     ledger = Ledger.opened(run)
-    sweep = life.sweep_of(ledger)
+    sweep = sweep_of(ledger)
     written = 0
     with ERR.status("export …") as status:
 
@@ -79,20 +91,22 @@ def list_runs(
     runs: RunsOption = "runs",
 ) -> None:
     """List the runs of a folder."""
-    from gradatlas.sweeps.running import runs as life
+    _compute_nothing()
+    from gradatlas.sweeps.running.runs import state
     from gradatlas.sweeps.store.ledger import Ledger
 
     folders = sorted(path.parent for path in runs.glob("*/sweep.toml"))
     if not folders:
         OUT.print(f"no runs in {runs}; start one with: gradatlas run quickstart", markup=False)
     for folder in folders:
-        now = life.state(Ledger(folder))
+        now = state(Ledger(folder))
         mark = "complete" if now.is_complete else "not complete"
         OUT.print(f"{folder}  {now.finished}/{now.planned} trials  {mark}", markup=False)
 
 
 def presets() -> None:
     """List the sweeps that come with gradatlas, and about how long each takes on as many CPUs as here."""
+    _compute_nothing()
     from gradatlas.sweeps.planning.costs import START_SECONDS, duration
     from gradatlas.sweeps.planning.machine import available_cpus
     from gradatlas.sweeps.spec.presets import core_seconds, preset_files

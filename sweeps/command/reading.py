@@ -74,14 +74,14 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the HTML goes.")] = None,
 ) -> None:
     """Write the report of a run, finished or not."""
-    from gradatlas.sweeps.running import runs as life
+    from gradatlas.sweeps.running.runs import sweep_of
     from gradatlas.sweeps.store.ledger import Ledger
 
     ledger = Ledger.opened(run)
     if out is not None and (out.is_dir() or not out.name):
         raise UserError(f"--out {out}: must be a file's name, but is a folder")
     try:
-        life.sweep_of(ledger)
+        sweep_of(ledger)
     except UserError as error:
         ERR.print(f"warning: {run}/{error}; the report takes the default limits")
     write_report(ledger.folder, out, voice=voice_of(json_lines=False))
