@@ -62,6 +62,7 @@ TYPES = ["polars.lazyframe.frame.LazyFrame", "float", "dict[str, Any]", "list[di
          "gradatlas.sweeps.sampling.pure.SobolSampler", "str"]  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_strictly_typed_program_sees_the_types_of_the_installed_wheel(wheel, tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     python = environment(tmp_path / "environment", wheel) / "python"

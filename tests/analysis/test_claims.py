@@ -129,6 +129,7 @@ def test_a_planted_truth_is_supported(number: str) -> None:
     assert found.n > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", REFUTED)
 def test_a_planted_falsehood_is_refuted(number: str) -> None:
     found = claim(number, *REFUTED[number])

@@ -29,6 +29,7 @@ from tests.analysis.conftest import rich_rows, row, study_rows, trials
 LIMITS = Limits()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layout", [theme.WIDE, theme.NARROW], ids=lambda layout: layout.name)
 @pytest.mark.parametrize("name", FIGURES)
 def test_each_figure_draws_the_planted_study(tmp_path: Path, name: str, layout: theme.Layout) -> None:
@@ -54,6 +55,7 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FIGURES)
 def test_names_with_dollars_and_brackets_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
     rows = [planted | {"part": ["a$_{x$", "<b>"][planted["trial"] % 2]} for planted in rich_rows(points=360)]

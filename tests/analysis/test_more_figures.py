@@ -49,6 +49,7 @@ def test_a_figure_without_enough_data_has_an_empty_table_or_draws(name: str, row
     _draw(name, rows)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("odd", ["all failed", "zero gradients", "one depth", "one weight scale"])
 def test_every_figure_takes_odd_runs(odd: str) -> None:
     for name in FIGURES:

@@ -82,6 +82,7 @@ def test_the_pictures_in_the_report_are_whole_files(odd_report: Callable[[str], 
         assert ElementTree.fromstring(unquote(html.unescape(picture))).tag.endswith("svg")
 
 
+@pytest.mark.thorough
 def test_the_report_answers_shows_every_figure_and_needs_nothing_but_itself(plant: Plant) -> None:
     run = plant(rich_rows())
     messages: list[str] = []
@@ -111,6 +112,7 @@ def test_the_report_answers_shows_every_figure_and_needs_nothing_but_itself(plan
     assert all((run / "report" / link).exists() for link in links)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ODD)
 def test_odd_runs_have_a_report(odd_report: Callable[[str], str], name: str) -> None:
     text = odd_report(name)
@@ -178,6 +180,7 @@ def test_counts_of_an_unfinished_run_and_the_way_on(plant: Plant) -> None:
     assert f"gradatlas resume {run}" in text
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("few_figures")
 @pytest.mark.parametrize("spoil", [truncate, damage])
 def test_an_unreadable_file_is_named_and_the_rest_reported(
@@ -194,6 +197,7 @@ def test_an_unreadable_file_is_named_and_the_rest_reported(
     assert "results/pack-1.parquet" in warnings[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("few_figures")
 def test_a_truncated_plan_is_named_too(planted: Path) -> None:
     truncate(planted / "plans" / "plan-0.parquet")

@@ -153,6 +153,7 @@ def test_a_report_without_results_is_told(command, planned_run):
     assert str(planned_run.folder) in ended.err
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_read_is_named_and_the_rest_is_reported(command, finished_run, tmp_path):
     victim = sorted(finished_run.results.glob("*.parquet"))[0]
     victim.write_bytes(victim.read_bytes()[:200])

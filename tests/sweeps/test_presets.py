@@ -39,6 +39,7 @@ def _run(sweep: Sweep, folder: Path) -> Ledger:
     return ledger
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_a_small_version_of_a_preset_gives_every_row_as_its_trial_alone_does(name, tmp_path):
     sweep = _small(name)
@@ -87,6 +88,7 @@ def test_trainability_looks_for_the_learning_rate_in_each_cell():
     assert min(max(tried) / min(tried) for tried in rates.values()) > 100
 
 
+@pytest.mark.thorough
 def test_the_seconds_that_are_told_of_presets_are_those_of_their_plans():
     planned = {name: round(core_seconds_of(load_sweep(file)), 1) for name, file in preset_files().items()}
     assert core_seconds() == pytest.approx(planned, rel=0.01), f"sweeps/presets/core_seconds.json: {planned}"

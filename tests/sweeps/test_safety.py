@@ -20,6 +20,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.thorough
 def test_secrets_of_the_environment_land_in_no_file_of_a_run(command, spec, tmp_path, monkeypatch):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)

@@ -10,6 +10,7 @@ from gradatlas.analysis.figures.registry import FIGURES
 from gradatlas.analysis.page.drawing import figure_processes
 
 
+@pytest.mark.thorough
 def test_a_figure_that_cannot_be_drawn_is_an_error_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text("{}")
     with figure_processes(tmp_path, 2) as processes:

@@ -33,6 +33,7 @@ print(pack_memory(trials) / (peak() - before))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its peak")
 @pytest.mark.parametrize(
     ("depth", "count", "setting"),

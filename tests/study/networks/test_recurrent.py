@@ -250,6 +250,7 @@ trial_settings = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     settings_of_trials=st.lists(trial_settings, min_size=2, max_size=4),

@@ -90,6 +90,7 @@ def test_linear_orthogonal_nets_keep_the_gradient_exactly():
     assert abs(profile.forward_decades[0]) < 1e-12
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("activation", "gain"), [("relu", 40.0), ("relu", 0.01), ("linear", 30.0), ("leaky_relu", 0.05)]
 )
@@ -111,6 +112,7 @@ def test_homogeneous_nets_scale_exactly_with_the_gain_at_any_depth(activation, g
     assert scaled.weight_gradient_decades[0] == pytest.approx(plain.weight_gradient_decades[0], abs=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("activation", ["tanh", "elu", "gelu", "silu"])
 def test_a_vanishing_signal_meets_the_activation_as_a_line(activation):
     # At h ~ 1e-300 φ is its tangent at 0, and an orthogonal W passes it on exactly.
@@ -120,6 +122,7 @@ def test_a_vanishing_signal_meets_the_activation_as_a_line(activation):
     np.testing.assert_allclose(np.diff(profile.forward[0])[400:], math.log10(0.1 * slope_at_zero), atol=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("activation", ["elu", "selu", "gelu", "silu", "softplus"])
 def test_an_exploding_signal_meets_the_activation_as_two_lines(activation):
     # Far out these are scale·relu, so the net equals a relu net of the same seed with that gain.
@@ -162,6 +165,7 @@ def test_the_factors_of_a_skip_describe_its_branch_without_the_branchs_scale():
     np.testing.assert_allclose(profile.derivative_factor[0, :-1], 0.0, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_trial_measures_the_same_alone_and_in_a_pack():
     trials = [
         Trial(depth=d, activation="relu", weight_gain=g, seed=i, steps=0)

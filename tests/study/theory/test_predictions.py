@@ -98,6 +98,7 @@ def standard_errors(setting: Setting, first_seed: int) -> tuple[float, float]:
     return errors[0], errors[1]
 
 
+@pytest.mark.thorough
 def test_theory_and_profile_agree_within_the_standard_error():
     errors = np.array([standard_errors(setting, 1000 * place) for place, setting in enumerate(SETTINGS)])
     assert len(errors) >= 60
@@ -114,6 +115,7 @@ def measured(trial: Trial, seeds: int, first_seed: int = 0) -> np.ndarray:
     return np.array([row["gradient_decades"] for row in rows])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("activation", "sigma_w", "batch_size"),
     [("linear", 1.0, 32), ("relu", 2**0.5, 1), ("relu", 2**0.5, 32), ("tanh", 2.0, 32), ("selu", 1.0, 1)],
@@ -137,6 +139,7 @@ def test_one_probe_has_the_spread_and_drift_of_the_textbook():
     assert row["gradient_decades"] == pytest.approx(-log_variance / 4 / np.log(10), rel=0.02)
 
 
+@pytest.mark.thorough
 def test_what_mean_field_leaves_falls_as_one_over_the_width():
     shifts, predicted = [], []
     for width in (32, 64, 128):

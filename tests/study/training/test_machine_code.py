@@ -222,6 +222,7 @@ print(results([Trial(depth=2, width=8, steps=2)])[0]["outcome"])
 """
 
 
+@pytest.mark.thorough
 def test_a_cache_without_room_for_machine_code_is_done_without(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-c", NO_ROOM],

@@ -96,6 +96,7 @@ def test_every_optimizer_steps_as_torchs_does_with_hyperparameters_of_each_trial
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_a_saved_pack_goes_on_bit_for_bit(tmp_path, dtype, optimizer):
@@ -182,6 +183,7 @@ trial_settings = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     settings_of_trials=st.lists(trial_settings, min_size=2, max_size=9),

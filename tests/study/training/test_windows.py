@@ -78,6 +78,7 @@ def _one_by_one(index: int, limits: Limits) -> Training:
     return _trained(_pack(SETTINGS[index]), limits=limits, check_every=1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "index", range(len(SETTINGS)), ids=lambda i: "-".join(map(str, SETTINGS[i].values()))
 )
@@ -161,6 +162,7 @@ class _Waits(TorchDispatchMode):
         return result
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: "-".join(map(str, s.values())))
 def test_the_host_waits_once_in_a_window_and_copies_its_batches_once(setting):
     trials = [dataclasses.replace(trial, measure_steps=0) for trial in _pack(setting)[6:]]

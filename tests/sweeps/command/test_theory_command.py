@@ -72,6 +72,7 @@ def test_a_mistake_is_one_line(command, options, message):
     assert out.err.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_the_diagram_is_drawn_with_a_runs_points(command, tmp_path, finished_run):
     file = tmp_path / "phase.svg"
     out = command(

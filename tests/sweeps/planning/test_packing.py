@@ -73,6 +73,7 @@ def _idle_share(costs: list[float], workers: int) -> float:
     return 1 - sum(costs) / (workers * max(finish))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["", *preset_files()])
 def test_auto_packs_leave_no_long_tail(name):
     sweep = load_sweep(preset_files()[name]) if name else _sweep()

@@ -110,6 +110,7 @@ def _answer(url: str, process: subprocess.Popen) -> dict:
             time.sleep(0.1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_the_real_dashboard_serves_the_exported_study(command, finished_run: Ledger, tmp_path, kind):
     url, port = _url(kind, tmp_path), _free_port()

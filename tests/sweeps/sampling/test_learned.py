@@ -239,6 +239,7 @@ def test_learning_samplers_are_all_of_the_suite():
     assert set(LEARNING) < set(OPTIONS)
 
 
+@pytest.mark.thorough
 def test_a_learning_sampler_keeps_to_the_space_and_plans_every_trial_once(learning, tmp_path):
     points = 10 if learning == "gp" else 30  # its proposals take their time
     sweep = _sweep(learning, draws=2, points=points)
@@ -260,6 +261,7 @@ def test_a_learning_sampler_keeps_to_the_space_and_plans_every_trial_once(learni
     assert all(whole_points[at] == whole_points[at - at % 4] for at in range(len(plan)))
 
 
+@pytest.mark.thorough
 def test_the_same_history_gives_the_same_proposals_in_another_process(learning, tmp_path):
     """A driver that dies after every batch plans what one does that lives; their histories are the same."""
     lives, dies = (create_run(tmp_path / name, _sweep(learning), "", cpus=1) for name in ("lives", "dies"))
@@ -277,6 +279,7 @@ def test_the_same_history_gives_the_same_proposals_in_another_process(learning, 
     assert _plan(dies) == _plan(lives)
 
 
+@pytest.mark.thorough
 def test_other_results_give_other_proposals(tmp_path):
     """What a sampler proposes after its start follows from results, or it would not learn."""
     plans = []
@@ -323,6 +326,7 @@ def test_objectives_are_finite_and_no_worse_than_divergence(objective):
     assert values(objective, [row(None, 1.0, "failed")]) is None
 
 
+@pytest.mark.thorough
 def test_failed_and_diverged_trials_are_told_and_the_search_goes_on(learning, tmp_path):
     points = 10 if learning == "gp" else 30
     ledger = create_run(tmp_path / "run", _sweep(learning, points=points), "", cpus=1)

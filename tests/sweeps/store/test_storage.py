@@ -118,6 +118,7 @@ def test_a_run_in_a_store_has_the_rows_of_one_on_a_disk(remote_run, finished_run
     assert f"{again.folder}  24/24 trials  complete" in command("list", "--runs", again.folder.parent).out
 
 
+@pytest.mark.thorough
 def test_the_report_of_a_run_in_a_store_stands_beside_it(remote_run, command):
     pack = remote_run.pending_packs()[0]
     assert "has no results yet" in command("report", remote_run.folder).err

@@ -191,6 +191,7 @@ def test_a_trial_that_kills_its_workers_is_given_up_alone(planned_run):
     assert "its worker died 3 times" in _rows(planned_run)[0]["failure"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("place", range(5))
 @pytest.mark.parametrize(
     "error",
@@ -336,6 +337,7 @@ print(sorted(pieces for pieces in run._journal.pieces))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
 def test_a_pack_that_really_runs_out_of_memory_is_halved_to_the_same_rows(tmp_path):
     from gradatlas.sweeps.running.runs import create_run
