@@ -35,6 +35,8 @@ ADAM: Final = 2
 OPTIMIZERS = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}  # the rules that are known here
 
 
+# The tables stand here and not in a file of their own: whether compiled code is stale Numba's cache sees by
+# this file alone, and code that was compiled for other fields would read the wrong ones.
 class Stack(NamedTuple):
     """Addresses of contiguous tensors: of weights and of biases, by layer, the readout's last."""
 
