@@ -10,6 +10,7 @@ from torch import nn
 from gradatlas.study.choices.losses import SQUARED_ERROR
 from gradatlas.study.choices.tasks import TASKS
 from gradatlas.study.randomness import stream
+from tests.study import oracles
 
 
 @pytest.mark.parametrize("steps", [2, 3, 50])
@@ -68,3 +69,10 @@ def test_squared_error_equals_torchs():
     torch.testing.assert_close(ours, gradient, rtol=1e-12, atol=1e-16)
     best = targets.mean(dim=0).expand(7, 2)
     assert SQUARED_ERROR.constant(targets) == pytest.approx(float(nn.functional.mse_loss(best, targets)))
+
+
+@pytest.mark.parametrize("name", ["adding", "copy"])
+def test_the_answers_of_sequences_are_those_of_the_formula(name):
+    data = TASKS[name].data(12)
+    expected = oracles.TASKS[name](data.inputs)
+    torch.testing.assert_close(data.targets, expected, check_dtype=False)
