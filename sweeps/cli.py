@@ -20,6 +20,7 @@ from gradatlas.sweeps.command.options import (
     ERR,
     OUT,
     Address,
+    Insecure,
     JsonOutput,
     NoReport,
     RunArgument,
@@ -107,6 +108,7 @@ def run(
         bool, typer.Option("--dry-run", help="Say what would run, and start nothing.")
     ] = False,
     address: Address = None,
+    insecure: Insecure = False,
     go_on: Annotated[
         bool, typer.Option("--resume", help="Go on with the run of this --name where there is one.")
     ] = False,
@@ -126,9 +128,9 @@ def run(
         if name is None:
             raise UserError("--resume: resumes the run of a name; add --name NAME")
         if not dry_run and is_begun(folder):
-            resume(folder, cpus, no_report, json_lines, take_over, address)
+            resume(folder, cpus, no_report, json_lines, take_over, address, insecure)
             return
-    with _machines(sweep, cpus, address) as nodes:
+    with _machines(sweep, cpus, address, insecure=insecure) as nodes:
         used = sum(node.cpus for node in nodes)
         if dry_run:
             from gradatlas.sweeps.planning.forecast import forecast
@@ -147,11 +149,13 @@ def run(
 
 
 @contextmanager
-def _machines(sweep: Sweep, cpus: int | None, address: str | None) -> Iterator[list[Node]]:
+def _machines(sweep: Sweep, cpus: int | None, address: str | None, *, insecure: bool) -> Iterator[list[Node]]:
     """The machines that packs run on; a cluster is joined for as long as this lasts."""
     from gradatlas.sweeps.planning.machine import this_node
     from gradatlas.sweeps.running.runs import usable_cpus
 
+    if insecure and address is None:
+        raise UserError("--insecure: is for a cluster; add --address, or leave it")
     if address is None:
         with_gpus = sweep.schedule.gpus_per_pack > 0
         yield [this_node(usable_cpus(sweep, cpus), with_gpus=with_gpus)]
@@ -160,7 +164,7 @@ def _machines(sweep: Sweep, cpus: int | None, address: str | None) -> Iterator[l
         raise UserError("--cpus: is for a Ray of this machine alone; leave it or --address")
     from gradatlas.sweeps.workers import cluster
 
-    with cluster.joined(address):
+    with cluster.joined(address, insecure=insecure):
         yield cluster.nodes()
 
 
@@ -172,6 +176,7 @@ def resume(
     json_lines: JsonOutput = False,
     take_over: TakeOver = False,
     address: Address = None,
+    insecure: Insecure = False,
 ) -> None:
     """Go on with a run that was stopped; a finished one is left as it is."""
     from gradatlas.sweeps.running.runs import state
@@ -182,7 +187,7 @@ def resume(
     if now.is_complete:
         voice.is_complete(now, run)
         return
-    _go_on(ledger, cpus, address, voice=voice, no_report=no_report, take_over=take_over)
+    _go_on(ledger, cpus, address, insecure=insecure, voice=voice, no_report=no_report, take_over=take_over)
 
 
 @app.command()
@@ -194,13 +199,23 @@ def extend(
     json_lines: JsonOutput = False,
     take_over: TakeOver = False,
     address: Address = None,
+    insecure: Insecure = False,
 ) -> None:
     """Add points to a run, finished or not, and run what has no result; what is there stays."""
     from gradatlas.sweeps.store.ledger import Ledger
 
     ledger = Ledger.opened(run)
     voice = voice_of(json_lines=json_lines)
-    _go_on(ledger, cpus, address, voice=voice, points=points, no_report=no_report, take_over=take_over)
+    _go_on(
+        ledger,
+        cpus,
+        address,
+        insecure=insecure,
+        voice=voice,
+        points=points,
+        no_report=no_report,
+        take_over=take_over,
+    )
 
 
 def _go_on(
@@ -208,6 +223,7 @@ def _go_on(
     cpus: int | None,
     address: str | None,
     *,
+    insecure: bool,
     voice: Voice,
     points: int = 0,
     no_report: bool,
@@ -217,7 +233,7 @@ def _go_on(
     from gradatlas.sweeps.running.runs import sweep_of
 
     sweep = sweep_of(ledger)
-    with _machines(sweep, cpus, address) as nodes:
+    with _machines(sweep, cpus, address, insecure=insecure) as nodes:
         execute(
             ledger,
             sweep,

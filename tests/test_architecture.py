@@ -51,6 +51,7 @@ EXCEPTIONS = {
     "sweeps/workers/runner.py": {"ray"},
     "sweeps/workers/searchers.py": {"ray"},
     "sweeps/workers/cluster.py": {"ray"},
+    "sweeps/workers/private_ray.py": {"ray"},
     "sweeps/workers/submit.py": {"ray"},
     "sweeps/workers/trainable.py": {"ray", "threadpoolctl"},
     "sweeps/jobs/__init__.py": {"jinja2"},

@@ -33,6 +33,9 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="auto|HOST:PORT", help="Run on an existing Ray cluster that this machine is in."),
 ]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="With --address, join a cluster that asks for no token.")
+]
 TakeOver = Annotated[
     bool, typer.Option("--take-over", help="Take a run at a URL from a process that is dead or cut off.")
 ]

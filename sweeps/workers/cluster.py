@@ -1,7 +1,8 @@
 """The Ray that a run is on: one of its own on this machine, or an existing cluster that it joins.
 
-A run's own Ray listens on the loopback alone. Whoever reaches a cluster's ports runs any code there, so for
-a cluster that others made everything about its authentication is left as its environment says.
+Whoever reaches Ray's ports runs any code there. A run's own Ray listens on the loopback alone and asks for a
+token that no other account has; a cluster that others made is joined with the token that the environment
+gives, and one that asks for none only where the user says so.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -31,6 +31,7 @@ for _name, _value in {
 
 import ray
 from ray._private import ray_constants
+from ray._private.services import canonicalize_bootstrap_address
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import gradatlas
@@ -38,6 +39,13 @@ from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.machine import Node, gpu_count, gpu_memory_bytes, memory_bytes, memory_of_pack
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.store.storage import location_of
+from gradatlas.sweeps.workers.private_ray import (
+    is_of_this_account,
+    is_open,
+    own_token,
+    private_folder,
+    read_authentication,
+)
 
 _OBJECT_STORE = 100 * 2**20  # bytes; nothing travels through it, Ray would take 30 % of the memory
 _ANSWER_SECONDS = 120.0  # within which a node must answer; importing torch there takes some of them
@@ -51,11 +59,10 @@ _PATHS = {
 
 @contextmanager
 def own_ray(cpus: int) -> Iterator[None]:
-    """A Ray of this process on the loopback; without a token, since nobody else reaches it."""
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    with _no_other_machines(), _empty_folder() as empty:
+    """A Ray of this process, which listens on the loopback and which no other account can use."""
+    with _no_other_machines(), private_folder() as folder, own_token(folder / "token"):
         try:
-            with chdir(empty):
+            with _started_from(folder):
                 ray.init(
                     address="local",  # RAY_ADDRESS may name a cluster that was not asked for
                     num_cpus=cpus,
@@ -64,6 +71,7 @@ def own_ray(cpus: int) -> Iterator[None]:
                     logging_level=logging.ERROR,
                     object_store_memory=_OBJECT_STORE,
                     _node_ip_address="127.0.0.1",
+                    _temp_dir=str(folder / "r"),  # Ray opens its own folder to all
                 )
             yield
         finally:
@@ -89,25 +97,27 @@ def _no_other_machines() -> Iterator[None]:
 
 
 @contextmanager
-def joined(address: str) -> Iterator[None]:
+def joined(address: str, *, insecure: bool = False) -> Iterator[None]:
     """An existing cluster, "auto" or HOST:PORT; raises UserError where there is none that can be joined.
 
     Its nodes get this code by way of the cluster (`py_modules`); what it imports must be installed there.
+    `insecure`: also one that asks nobody for a token.
     """
     reject_bad_address(address)
     _reject_silence(address)
     _find_token()
-    with _empty_folder() as empty:
-        _join(address, empty)
+    _reject_untrusted(address, insecure=insecure)
+    with private_folder() as folder:
+        _join(address, folder)
         try:
             yield
         finally:
             ray.shutdown()
 
 
-def _join(address: str, empty: str) -> None:
+def _join(address: str, folder: Path) -> None:
     try:
-        with chdir(empty):
+        with _started_from(folder):
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -122,21 +132,46 @@ def _join(address: str, empty: str) -> None:
         ) from None
 
 
+def _reject_untrusted(address: str, *, insecure: bool) -> None:
+    """Raises UserError where a cluster asks for no token, or where "auto" found another account's."""
+    named = canonicalize_bootstrap_address(address)
+    if named is None:
+        return  # Ray says that it found none
+    if address == "auto" and not os.environ.get("RAY_ADDRESS") and not is_of_this_account(named):
+        raise UserError(
+            f"--address auto: found {named}, which is not this account's and would get your code "
+            f"and your token; if you trust it, say --address {named}"
+        )
+    if insecure:
+        return
+    try:
+        asks_nobody = is_open(named)
+    except OSError as error:
+        raise UserError(f"--address {address}: no Ray cluster can be joined there ({error})") from None
+    if asks_nobody:
+        raise UserError(
+            f"--address {address}: this cluster asks for no token, so whoever reaches it can run code with "
+            "your rights; start it with RAY_AUTH_MODE=token (`gradatlas job` prints how), or join it with "
+            "--insecure"
+        )
+
+
 @contextmanager
-def _empty_folder() -> Iterator[str]:
-    """A folder to start Ray from, for as long as it runs.
+def _started_from(folder: Path) -> Iterator[None]:
+    """Makes an empty folder the working directory while Ray starts.
 
     Ray puts the folder in which it was started first on its workers' `sys.path`, before the standard library:
     in a user's own, which may hold a random.py or a torch.py, every worker would die at once. Only code that
     is not installed and was started in its own folder is found by way of that folder.
     """
     if Path(gradatlas.__file__).resolve().parents[1] == Path.cwd():
-        yield os.curdir
+        yield
         return
     for name in _PATHS & os.environ.keys():
         os.environ[name] = absolute(os.environ[name])
-    with tempfile.TemporaryDirectory(prefix="gradatlas-", ignore_cleanup_errors=True) as folder:
-        yield folder
+    (folder / "empty").mkdir()
+    with chdir(folder / "empty"):
+        yield
 
 
 def absolute(paths: str) -> str:
@@ -175,6 +210,7 @@ def _find_token() -> None:
     there = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     if there or Path("~/.ray/auth_token").expanduser().is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    read_authentication()
 
 
 def all_nodes() -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from gradatlas.sweeps.spec.spec_tables import Schedule
 from gradatlas.sweeps.spec.sweep import Sweep
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.workers.mixed_feed import MixedFeed
+from gradatlas.sweeps.workers.private_ray import private_folder
 from gradatlas.sweeps.workers.searchers import NodeWatch, PackSearcher, RequeueStranded, slots_by_kind
 from gradatlas.sweeps.workers.stopping import Reason, Stop
 from gradatlas.sweeps.workers.trainable import PackTrainable, resources_of
@@ -207,13 +206,12 @@ def _run_on_ray(
 
     `mixed`: GPUs and nodes without one work on the same run.
     """
-    scratch = Path(tempfile.mkdtemp(prefix="gradatlas-"))
     try:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it logs a traceback for each dead worker
         reject_unschedulable(sweep.schedule, [node["Resources"] for node in cluster.alive_nodes()])
         workers = _workers(sweep.schedule, mixed=mixed)
         reporter = _Reporter(watcher, stop, patience=10 + 2 * workers)
-        with stop.on_signals():
+        with stop.on_signals(), private_folder() as scratch:
             nodes = NodeWatch(feed, sweep.schedule) if mixed else None
             searcher = PackSearcher(feed, shared, stop, nodes)
             # A sampler that learns is asked when a worker is free, not for packs that would wait; a feed for
@@ -225,8 +223,6 @@ def _run_on_ray(
         return reporter.failures + [_last_line(error) for error in grid.errors]
     except NodeLostError as error:
         return [str(error)]
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _workers(schedule: Schedule, *, mixed: bool) -> int:

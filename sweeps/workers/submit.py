@@ -7,7 +7,9 @@ import shlex
 import shutil
 import tempfile
 import time
+import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +37,9 @@ def submit(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key. Repeatable.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show its log until it ends.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Submit to a cluster that asks for no token.")
+    ] = False,
 ) -> None:
     """Run a sweep on a cluster as a job: code, sweep and data are sent, what they import must be there."""
     from gradatlas.sweeps.running.runs import run_folder
@@ -46,8 +51,11 @@ def submit(
     file = spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
     name = run_folder(sweep, file, runs=runs, name=name).name
+    if not insecure:
+        _reject_open(address)
     client = _client(address)
     command = f"run sweep.toml --runs {shlex.quote(runs)} --name {name} --resume --take-over --address auto"
+    command += " --insecure" * insecure
     with tempfile.TemporaryDirectory(prefix="gradatlas-") as scratch:
         _fill(Path(scratch), sweep, name)
         entrypoint = f"python -m gradatlas {command}"
@@ -56,6 +64,23 @@ def submit(
     if follow:
         raise typer.Exit(_follow(client, job))
     print(f"its log: ray job logs --address {address} --follow {job}")
+
+
+def _reject_open(address: str) -> None:
+    """Raises UserError for a job server that says of itself that it asks for no token."""
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/api/authentication_mode", timeout=10) as answer:
+            said = answer.read(1000)
+    except (OSError, ValueError, HTTPException):
+        return  # it asks already, or is not there, which the submission will find
+    if b'"token"' not in said:
+        raise UserError(
+            f"--address {address}: this cluster asks for no token, so whoever reaches it can run code with "
+            "your rights; start it with RAY_AUTH_MODE=token (`gradatlas job` prints how), or submit with "
+            "--insecure"
+        )
 
 
 def _client(address: str) -> Any:

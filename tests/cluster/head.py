@@ -16,7 +16,9 @@ from typing import NamedTuple
 from tests.cluster.faults import LOOPBACK, wait_until
 
 # Of the head and of whoever joins it.
-VARIABLES = {**LOOPBACK, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+VARIABLES = {
+    **LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "test" * 16, "RAY_USAGE_STATS_ENABLED": "0",
+}  # fmt: skip
 
 
 class Head(NamedTuple):
@@ -66,8 +68,9 @@ def head_of(python: Path) -> Iterator[Head]:
 
 
 def _answers(url: str) -> bool:
+    shown = {"Authorization": f"Bearer {VARIABLES['RAY_AUTH_TOKEN']}"}
     try:
-        with urllib.request.urlopen(url, timeout=2):
+        with urllib.request.urlopen(urllib.request.Request(url, headers=shown), timeout=2):
             return True
     except (urllib.error.URLError, OSError):
         return False

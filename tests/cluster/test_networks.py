@@ -85,7 +85,8 @@ def _node(namespace: str, log: Path, arguments: str, *, before: str = "true") ->
 @pytest.fixture
 def cluster(networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """Its two nodes, in processes of their own."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "test" * 16)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     head, worker = networks
     hidden = tmp_path / "hidden"

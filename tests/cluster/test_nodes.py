@@ -60,7 +60,7 @@ def test_nodes_go_and_come_and_the_head_dies(tmp_path, store, cluster):
     results, states = run / "results", run / "states"
     driver = Command(
         "run", tmp_path / "sweep.toml", "--runs", run.parent, "--name", "run", "--no-report",
-        "--address", cluster.address,
+        "--address", cluster.address, "--insecure",
     )  # fmt: skip
     started = time.monotonic()
 
@@ -92,6 +92,15 @@ def test_nodes_go_and_come_and_the_head_dies(tmp_path, store, cluster):
     assert left == {"sweep.toml", "environment.json", "plans", "results"}
 
 
+def test_a_cluster_that_asks_for_no_token_is_joined_only_where_the_user_says_so(tmp_path, cluster):
+    (tmp_path / "sweep.toml").write_text(sweep_text(points=8))
+    named = (tmp_path / "sweep.toml", "--runs", tmp_path, "--name", "run")
+    code, out, err = Command("run", *named, "--address", cluster.address).ended()
+    assert (code, out) == (2, "")
+    assert f"--address {cluster.address}: this cluster asks for no token" in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_nodes_with_and_without_a_gpu_share_a_run_and_its_rows(tmp_path, cluster):
     """The GPU is one on paper, worth one CPU: what is asked of it is computed by a CPU."""
     path = os.pathsep.join((PATCHES, os.environ.get("PYTHONPATH", "")))
@@ -107,7 +116,7 @@ def test_nodes_with_and_without_a_gpu_share_a_run_and_its_rows(tmp_path, cluster
     run = tmp_path / "run"
     driver = Command(
         "run", tmp_path / "sweep.toml", "--runs", tmp_path, "--name", "run", "--no-report",
-        "--address", cluster.address,
+        "--address", cluster.address, "--insecure",
     )  # fmt: skip
 
     def devices() -> set[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.machine import Node, memory_of_pack
 from gradatlas.sweeps.planning.packing import capacity
 from gradatlas.sweeps.spec.sweep import Schedule
@@ -47,6 +48,35 @@ def test_extend_says_that_a_folders_lock_cannot_be_taken_over(command, finished_
         ended = command("extend", finished_run.folder, "--points", 3, "--take-over")
     assert ended.code == 2
     assert "--take-over is for URLs, here the lock ends with that process" in ended.err
+
+
+def test_a_cluster_without_a_token_is_joined_only_where_the_user_says_so(monkeypatch, starts):
+    monkeypatch.setattr(cluster, "is_open", lambda address: True)
+    with pytest.raises(UserError, match="asks for no token"), cluster.joined("127.0.0.1:1"):
+        pass
+    assert starts == []
+    with cluster.joined("127.0.0.1:1", insecure=True):
+        assert len(starts) == 1
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_auto_joins_no_cluster_of_another_account(monkeypatch, starts, insecure):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster, "canonicalize_bootstrap_address", lambda address: "127.0.0.1:4")
+    refusal = "found 127.0.0.1:4, which is not this account's"
+    with pytest.raises(UserError, match=refusal), cluster.joined("auto", insecure=insecure):
+        pass
+    monkeypatch.setattr(cluster, "is_of_this_account", "127.0.0.1:4".__eq__)
+    with cluster.joined("auto", insecure=insecure):
+        assert len(starts) == 1
+
+
+def test_insecure_is_for_clusters(command, spec):
+    ended = command("run", spec, "--insecure")
+    assert (ended.code, ended.err) == (
+        2,
+        "gradatlas: --insecure: is for a cluster; add --address, or leave it\n",
+    )
 
 
 def test_cpus_are_for_a_ray_of_this_machine(command, spec):
@@ -117,8 +147,8 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, list[str]]]:
     seen: list[tuple[Path, list[str]]] = []
     monkeypatch.setattr(ray, "init", lambda **options: seen.append((Path.cwd(), os.listdir())))
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setattr(cluster, "_reject_silence", lambda address: None)
+    monkeypatch.setattr(cluster, "is_open", lambda address: False)
     return seen
 
 
