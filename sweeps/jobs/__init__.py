@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -46,6 +47,8 @@ def job(
         "spec": spec,
         "runs": runs,
         "name": _name(name),
+        # Of a short path, since Ray's sockets are in it, and the same on all machines.
+        "closed": f"/tmp/gradatlas-{hashlib.sha256(name.encode()).hexdigest()[:12]}",
         "nodes": nodes,
         "cpus": cpus,
         "gpus": gpus,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.cluster.faults import (
     DEADLINE,
     ROOT,
     assert_undisturbed,
+    descendants,
     expected_rows,
     states,
     sweep_text,
@@ -85,6 +87,15 @@ def _job(script: Path, log: Path) -> Iterator[subprocess.Popen]:
             job.communicate()
 
 
+def _folders_of_ray(job: subprocess.Popen) -> set[Path]:
+    """The temporary folders that a job's Ray processes were told to use, of those in /tmp."""
+    told = set()
+    for pid in descendants(job.pid):
+        variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        told |= {Path(one.partition("=")[2]) for one in variables if one.startswith("RAY_TMPDIR=")}
+    return {folder.parent for folder in told}
+
+
 def test_a_job_that_is_warned_saves_is_queued_again_and_goes_on(tmp_path):
     text = sweep_text()
     (tmp_path / "sweep.toml").write_text(text)
@@ -92,9 +103,12 @@ def test_a_job_that_is_warned_saves_is_queued_again_and_goes_on(tmp_path):
     with _job(script, log) as job:
         wait_until(lambda: job.poll() is not None or states(run), "packs in hand")
         assert job.poll() is None, job.communicate()
+        (folder,) = _folders_of_ray(job)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         os.kill(job.pid, signal.SIGUSR1)  # as --signal=B:USR1@120 does
         out, _ = job.communicate(timeout=DEADLINE)
     assert job.returncode == 75, out
+    assert not folder.exists()
     assert "preempted: " in out
     assert log.read_text() == f"requeue {os.getpid()}\n"
     assert len(list((run / "results").glob("*.parquet"))) < 8

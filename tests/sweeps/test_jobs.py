@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import stat
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import jsonschema
 import pytest
@@ -122,7 +127,9 @@ def test_the_cluster_launchers_file_fits_rays_own_schema(command):
     document.pop("min_workers")  # of the provider "local", which the schema leaves to the code
     jsonschema.validate(document, schema)
     assert document["provider"] == {"type": "local", "head_ip": "a", "worker_ips": ["b", "c"]}
-    assert "RAY_AUTH_MODE=token" in document["head_start_ray_commands"][1]
+    for start in (document["head_start_ray_commands"][1], document["worker_start_ray_commands"][1]):
+        assert "RAY_AUTH_MODE=token" in start
+        assert re.search(r"mkdir -p -m 700 (\S+) && test -O \1 && .* RAY_TMPDIR=\1/r ", start)
 
 
 def test_the_manifest_is_a_ray_job_with_the_sweep_beside_it(command, spec):
@@ -137,6 +144,58 @@ def test_the_manifest_is_a_ray_job_with_the_sweep_beside_it(command, spec):
     assert container["resources"]["limits"] == {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": 2}
     assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
     assert "--runs 's3://bucket/my runs' --name atlas-1 --resume" in job["spec"]["entrypoint"]
+
+
+@pytest.mark.parametrize("kind", ["machines", "ray"])
+def test_rays_folder_on_every_machine_is_of_a_short_path_and_of_this_account(command, kind):
+    printed = command("job", kind, "--spec", "quickstart", *OPTIONS).out
+    (closed,) = set(re.findall(r"/tmp/gradatlas-[0-9a-f]+", printed))
+    assert len(f"{closed}/r/ray/session_2026-12-31_23-59-59_999999_4194304/sockets/plasma_store") <= 107
+    other = command("job", kind, "--spec", "quickstart", *OPTIONS[:2], "--name", "other").out
+    assert closed not in other
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_machines_start_no_ray_in_a_folder_that_another_account_made_before(command, tmp_path):
+    script = command("job", "machines", "--spec", "quickstart", "--setup", "true", *OPTIONS).out
+    closed = tmp_path / "closed"
+    script = re.sub(r"/tmp/gradatlas-[0-9a-f]+", str(closed), script)
+    (tmp_path / "gradatlas").write_text("#!/bin/sh\necho started\n")
+    (tmp_path / "gradatlas").chmod(0o755)
+
+    def ended() -> tuple[int, str]:
+        done = subprocess.run(
+            ["bash", "-c", script, "machines", "run"],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    assert ended() == (0, "started\n")
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    os.chown(closed, 65534, 65534)
+    assert ended() == (1, "")
+    closed.rmdir()
+    closed.symlink_to(tmp_path)
+    assert ended() == (1, "")
+
+
+def test_a_cluster_whose_job_server_asks_for_no_token_gets_no_job_unless_told(command):
+    class Open(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"authentication_mode": "disabled"}')
+
+        def log_message(self, *unused: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Open) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        ended = command("submit", "quickstart", "--address", address, "--runs", "s3://bucket/runs")
+        server.shutdown()
+    assert (ended.code, ended.out) == (2, "")
+    assert f"--address {address}: this cluster asks for no token" in ended.err
 
 
 def test_kinds_and_names_that_there_are_none_of_are_told(command):
