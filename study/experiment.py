@@ -242,6 +242,7 @@ def _training_row(training: Training, place: int, weights: int) -> Row:
         "initial_loss": _plain(losses[0]),
         "final_loss": None if diverged else _plain(losses[-_FINAL_LOSSES:].mean()),
         "final_accuracy": _plain(training.accuracy[place]),
+        "final_test_loss": _plain(training.test_loss[place]),
         "failure": None,
         "diverged_step": int(training.diverged_step[place]) if diverged else None,
         "diverged_layer": int(layer) if (layer := training.diverged_layer[place]) >= 0 else None,

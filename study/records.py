@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from gradatlas.study.trial import PARAMETERS, Parameter
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Role = Literal["identity", "parameter", "derived", "initialisation", "training", "cost"]
 
@@ -124,8 +124,14 @@ COLUMNS: dict[str, Column] = {
         *_columns(
             "training",
             ("initial_loss", "Float64", _LOSS, "training loss at the first step"),
-            ("final_loss", "Float64", _LOSS, "mean of the last min(20, steps) losses; null if diverged"),
+            (
+                "final_loss",
+                "Float64",
+                _LOSS,
+                "mean of the last min(20, steps) losses in training; null if diverged",
+            ),
             ("final_accuracy", "Float64", "share", "of the test split; null if diverged, and in regression"),
+            ("final_test_loss", "Float64", _LOSS, "mean over the test split at the end; null if diverged"),
             ("outcome", "String", "", "learned, stalled, diverged, failed; null without training"),
             ("failure", "String", "", "reason of a failed trial"),
             ("diverged_step", "Int64", "steps", "at which training diverged, from 0; null if it did not"),

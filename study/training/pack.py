@@ -47,7 +47,8 @@ class Training:
     norms_before: np.ndarray
     norms_after: np.ndarray
     cosines: np.ndarray
-    accuracy: np.ndarray
+    accuracy: np.ndarray  # of the test split; so the next one
+    test_loss: np.ndarray
     diverged_step: np.ndarray
     diverged_layer: np.ndarray
     update: np.ndarray
@@ -214,23 +215,30 @@ class PackInTraining:
 
     def training(self) -> Training:
         """What was written down, and how the trials that did not diverge end."""
+        test_loss = torch.full_like(self._record["accuracy"], torch.nan)
         if len(self._indices):
-            self._measure_end()
-        return Training(**{name: tensor.cpu().numpy() for name, tensor in self._record.items()})
+            test_loss[self._indices], self._record["accuracy"][self._indices] = self._on_test_split()
+            self._measure_updates()
+        found = self._record | {"test_loss": test_loss}
+        return Training(**{name: tensor.cpu().numpy() for name, tensor in found.items()})
 
-    def _measure_end(self) -> None:
-        """Accuracy on the test split and how far each layer moved."""
-        if self._loss.correct is not None:
-            inputs, targets = self._on_device(self._data.test_inputs, self._data.test_targets)
-            # In parts of a training batch's size: a batch norm sees as many examples as in training.
-            parts = -(-len(inputs) // self._trials[0].batch_size)
-            correct = torch.zeros(len(self._indices), dtype=torch.float64, device=self._device)
-            for examples, answers in zip(
-                inputs.tensor_split(parts), targets.tensor_split(parts), strict=True
-            ):
-                outputs = self._network.outputs(examples, self._state.workspace)
+    def _on_test_split(self) -> tuple[Tensor, Tensor]:
+        """The mean loss, and the share of right answers or nan, of each trial that did not diverge."""
+        inputs, targets = self._on_device(self._data.test_inputs, self._data.test_targets)
+        # In parts of a training batch's size: a batch norm sees as many examples as in training.
+        parts = -(-len(inputs) // self._trials[0].batch_size)
+        losses, correct = torch.zeros(2, len(self._indices), dtype=torch.float64, device=self._device)
+        for examples, answers in zip(inputs.tensor_split(parts), targets.tensor_split(parts), strict=True):
+            outputs = self._network.outputs(examples, self._state.workspace)
+            if self._loss.correct is not None:
                 correct += self._loss.correct(outputs, answers).sum(dim=1)
-            self._record["accuracy"][self._indices] = correct / len(inputs)
+            losses += len(examples) * self._loss.value_and_gradient(outputs.double(), answers)[0]
+        if self._loss.correct is None:
+            correct.fill_(torch.nan)
+        return losses / len(inputs), correct / len(inputs)
+
+    def _measure_updates(self) -> None:
+        """How far each layer moved."""
         for index, (weight, start) in enumerate(
             zip(self._network.hidden_weights(), self._start, strict=True)
         ):

@@ -9,6 +9,7 @@ from gradatlas.study.choices.tasks import TASKS, Data, batch_indices
 from gradatlas.study.families import ARCHITECTURES
 from gradatlas.study.trial import Trial
 from tests.study.oracles import ACTIVATION_MODULES, FAMILY_MODULES
+from tests.study.reference import loss_on_test_split
 
 CPU = torch.device("cpu")
 
@@ -76,7 +77,7 @@ def hidden_states(trial: Trial, inputs: Tensor) -> tuple[list[Tensor], list[Tens
 
 
 def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
-    """Losses and gradient norms at each step, by torch.optim and torch.nn.utils in float64."""
+    """Losses and gradient norms at each step, and the loss over the test split; by torch, in float64."""
     model = RecurrentReference(trial)
     optimizer = torch.optim.SGD(model.parameters(), lr=trial.learning_rate)
     regression = TASKS[trial.task].loss.correct is None
@@ -95,4 +96,5 @@ def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
             nn.utils.clip_grad_norm_(model.parameters(), trial.clip_norm)
         record["norms_after"].append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
         optimizer.step()
+    record["test_loss"] = [loss_on_test_split(model, data, loss_of, trial, record["losses"])]
     return record

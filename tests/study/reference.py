@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gradatlas.study.choices.tasks import Data, batch_indices
 from gradatlas.study.networks.perceptrons import build
+from gradatlas.study.regimes import DEFAULT_LIMITS
+from gradatlas.study.training.pack import Training
 from gradatlas.study.trial import Trial
 from tests.study.oracles import ACTIVATION_MODULES, BLOCKS, NONLINEAR, NORM_MODULES, OPTIMIZERS
 
@@ -77,8 +83,26 @@ def _move_by_an_ulp(model: nn.Module, seed: int) -> None:
             parameter.mul_(1 + torch.finfo(parameter.dtype).eps / 2 * noise)
 
 
+@torch.no_grad()
+def loss_on_test_split(
+    model: nn.Module, data: Data, loss: Callable[..., Tensor], trial: Trial, losses: list[float]
+) -> float:
+    """The mean loss, in parts of no more than a training batch each; nan if the trial diverged."""
+    if not all(value <= DEFAULT_LIMITS.diverged_factor * losses[0] for value in losses):
+        return math.nan
+    parts = math.ceil(len(data.test_inputs) / trial.batch_size)
+    cut = zip(data.test_inputs.tensor_split(parts), data.test_targets.tensor_split(parts), strict=True)
+    return sum(len(part) * loss(model(part), answers).item() for part, answers in cut) / len(data.test_inputs)
+
+
+def recorded(training: Training, name: str, index: int) -> np.ndarray:
+    """What a pack recorded of one trial, by step or once."""
+    return np.atleast_2d(getattr(training, name))[:, index]
+
+
 def trained_alone(trial: Trial, data: Data, *, moved: int | None = None) -> dict[str, list[float]]:
-    """Losses, gradient norms and what clipping did to the direction, at each step; by torch, in float64.
+    """Losses, gradient norms and what clipping did to the direction, at each step, and the loss over the
+    test split at the end; by torch, in float64.
 
     With `moved`, a seed, from weights that are moved at random by about their last bit.
     """
@@ -107,4 +131,5 @@ def trained_alone(trial: Trial, data: Data, *, moved: int | None = None) -> dict
             nn.utils.clip_grad_norm_(model.parameters(), trial.clip_norm)
         record["norms_after"].append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
         optimizer.step()
+    record["test_loss"] = [loss_on_test_split(model, data, compare, trial, record["losses"])]
     return record

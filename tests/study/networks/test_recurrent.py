@@ -25,6 +25,7 @@ from gradatlas.study.randomness import stream
 from gradatlas.study.training.pack import train
 from gradatlas.study.trial import Trial
 from tests.study.recurrent_reference import CPU, RecurrentReference, hidden_states, trained_alone
+from tests.study.reference import recorded
 
 ROWS = TASKS["digit_rows"].data(8)
 MODULES = [("rnn", "tanh"), ("rnn", "relu"), ("lstm", "relu"), ("gru", "relu")]
@@ -87,7 +88,7 @@ def test_a_pack_trains_each_trial_as_torch_does_alone(family, activation, task, 
     for place, trial in enumerate(trials):
         for name, values in trained_alone(trial, data).items():
             np.testing.assert_allclose(
-                getattr(stacked, name)[:, place], values, rtol=1e-10, err_msg=f"{name} {trial}"
+                recorded(stacked, name, place), values, rtol=1e-10, err_msg=f"{name} {trial}"
             )
 
 

@@ -22,7 +22,7 @@ from gradatlas.study.training.engine import engine_of, load_back_ends
 from gradatlas.study.training.machine_code import MachineCodeEngine
 from gradatlas.study.training.pack import PackInTraining, Training, train
 from gradatlas.study.trial import Trial
-from tests.study.reference import trained_alone
+from tests.study.reference import recorded, trained_alone
 
 SHARED = {"width": 8, "batch_size": 16, "steps": 5, "bias_std": 0.1, "init": "he", "weight_gain": 0.8}
 CLIPS = (
@@ -58,7 +58,7 @@ def _assert_equals_torch(trials: list[Trial], data: Data | None = None) -> None:
     for place, trial in enumerate(trials):
         for name, values in trained_alone(trial, data).items():
             np.testing.assert_allclose(
-                getattr(found, name)[:, place], values, rtol=1e-10, err_msg=f"{name} {trial}"
+                recorded(found, name, place), values, rtol=1e-10, err_msg=f"{name} {trial}"
             )
 
 

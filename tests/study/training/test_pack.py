@@ -23,7 +23,7 @@ from gradatlas.study.networks.perceptrons import build
 from gradatlas.study.profiles.profile import probes
 from gradatlas.study.training.pack import PackInTraining, log_spaced_steps, train
 from gradatlas.study.trial import Trial
-from tests.study.reference import Reference, trained_alone
+from tests.study.reference import Reference, recorded, trained_alone
 
 DIGITS = TASKS["digits"].load()
 SMALL = {"width": 8, "batch_size": 16, "steps": 4, "bias_std": 0.1, "learning_rate": 0.3, "init": "he"}
@@ -52,7 +52,7 @@ def _assert_equals_torch(trials: list[Trial]) -> None:
         alone = trained_alone(trial, DIGITS)
         for name, values in alone.items():
             np.testing.assert_allclose(
-                getattr(stacked, name)[:, place], values, rtol=1e-10, err_msg=f"{name} {trial}"
+                recorded(stacked, name, place), values, rtol=1e-10, err_msg=f"{name} {trial}"
             )
 
 
@@ -157,7 +157,7 @@ def test_the_full_grid_trains_as_in_torch(activation, init, structure):
     stacked = train(trials, DIGITS, dtype=torch.float64)
     for place, trial in enumerate(trials):
         for name, values in trained_alone(trial, DIGITS).items():
-            found = getattr(stacked, name)[:, place]
+            found = recorded(stacked, name, place)
             if not np.allclose(found, values, rtol=1e-10, atol=0, equal_nan=True):
                 # Then torch itself must be as far off when its weights move by their last bit.
                 moved = [trained_alone(trial, DIGITS, moved=seed)[name] for seed in range(20)]
