@@ -1,16 +1,12 @@
-"""Small runs, made without Ray, and the command called in this process."""
+"""Small runs, made without Ray."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from gradatlas.study.experiment import results
-from gradatlas.sweeps import cli
 from gradatlas.sweeps.running.runs import create_run
 from gradatlas.sweeps.spec.sweep import load_sweep
 from gradatlas.sweeps.store.ledger import Ledger
@@ -53,25 +49,3 @@ def finished_run(planned_run: Ledger) -> Ledger:
     for pack in planned_run.pending_packs():
         planned_run.write_result(pack, results(planned_run.pack_trials(pack)))
     return planned_run
-
-
-class Ended(NamedTuple):
-    """How a call of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """Calls the command as its entry point does."""
-
-    def call(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["gradatlas", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Ended(int(ended.value.code or 0), *capsys.readouterr())
-
-    return call
