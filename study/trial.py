@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -195,9 +196,17 @@ def reject_bad_value(name: str, value: Any) -> None:
     parameter = PARAMETERS[name]
     if parameter.accepts(value):
         return
-    near = difflib.get_close_matches(str(value), parameter.choices, n=1)
+    text = shown(value)
+    near = difflib.get_close_matches(text.strip("'"), parameter.choices, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise ValueError(f"{name}: {parameter.rule()}, but got {value!r}{hint}")
+    raise ValueError(f"{name}: {parameter.rule()}, but got {text}{hint}")
+
+
+def shown(value: Any) -> str:
+    """A value for a message: Python refuses to write whole numbers of more than 4300 digits."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a whole number of {value.bit_length()} bits"
+    return reprlib.repr(value) if isinstance(value, str | list) and len(value) > 100 else repr(value)
 
 
 def reject_bad_task(trial: Trial) -> None:

@@ -64,8 +64,9 @@ EXCEPTIONS = {
 # it in its list, never one below.
 ORDER = {
     "study": [
-        "shapes", "lazy_torch", "randomness", "state", "regimes", "choices", "trial", "networks", "profiles",
-        "families", "records", "theory", "training", "experiment", "single", "one_network", "chain",
+        "shapes", "lazy_torch", "input_files", "randomness", "state", "regimes", "choices", "trial",
+        "networks", "profiles", "families", "records", "theory", "training", "experiment", "single",
+        "one_network", "chain",
     ],
     "sweeps": [
         "errors", "sampling", "spec", "planning", "store", "running", "workers", "jobs", "command", "cli",

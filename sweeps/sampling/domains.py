@@ -38,6 +38,19 @@ class Choices:
 
 
 Domain = Range | Choices
+MOST_TRIALS = 10**7  # of a sweep: a plan takes a kilobyte of memory for each
+_MOST_LEVELS, _MOST_VALUES = 10**6, 1000
+
+
+def most_grid_values(name: str, domain: Domain) -> int:
+    """At most so many values has an axis of a grid, told without making them; raises ValueError."""
+    if isinstance(domain, Choices):
+        return len(domain.values)
+    if domain.levels is None:
+        raise ValueError(
+            f"{name}: must have levels with sampler grid, as in {{ low = …, high = …, levels = 8 }}"
+        )
+    return min(domain.levels, int(domain.high) - int(domain.low) + 1) if domain.integer else domain.levels
 
 
 def grid_values(name: str, domain: Domain) -> list[Any]:
@@ -45,12 +58,10 @@ def grid_values(name: str, domain: Domain) -> list[Any]:
 
     Raises ValueError for a range without levels.
     """
+    most_grid_values(name, domain)
     if isinstance(domain, Choices):
         return list(domain.values)
-    if domain.levels is None:
-        raise ValueError(
-            f"{name}: must have levels with sampler grid, as in {{ low = …, high = …, levels = 8 }}"
-        )
+    assert domain.levels is not None
     spaced = np.geomspace if domain.log else np.linspace
     values = spaced(domain.low, domain.high, domain.levels)
     if domain.integer:
@@ -80,6 +91,10 @@ def parse_domain(name: str, value: Any, where: str) -> Domain:
 def _choices(name: str, values: list[Any], where: str) -> Choices:
     if not values:
         raise SpecError(f"{where}: must list at least one value, but got []")
+    if len(values) > _MOST_VALUES:
+        raise SpecError(
+            f"{where}: must list at most {_MOST_VALUES} values, but lists {len(values)}; take a range"
+        )
     for value in values:
         _reject(name, value, where)
     if len({repr(value) for value in values}) < len(values):
@@ -106,8 +121,10 @@ def _range(name: str, table: dict[str, Any], where: str) -> Range:
         raise SpecError(f"{where}: low > 0 must hold with log = true, but low is {low:g}")
     if low >= high:
         raise SpecError(f"{where}: low < high must hold, but {low:g} >= {high:g}")
-    if levels is not None and (type(levels) is not int or levels < 1):
-        raise SpecError(f"{where}.levels: must be a whole number >= 1, but got {levels!r}")
+    if levels is not None and (type(levels) is not int or not 1 <= levels <= _MOST_LEVELS):
+        raise SpecError(
+            f"{where}.levels: must be a whole number from 1 to {_MOST_LEVELS}, but got {levels!r}"
+        )
     return Range(low, high, log, PARAMETERS[name].kind == "integer", levels)
 
 

@@ -9,6 +9,7 @@ study, and comes back when the batches are asked again in their order, with the 
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,8 +35,10 @@ def sampler_class(sampler: str) -> type[BaseSampler]:
         return known
     module, _, name = sampler.rpartition(".")
     try:
+        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module):
+            raise ImportError(module)
         found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
+    except Exception:  # of whatever kind: importing runs the module
         raise ValueError(
             f"must be importable, but {sampler!r} is not; put its folder into PYTHONPATH"
         ) from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from gradatlas.study.trial import PARAMETERS, reject_bad_value, trial_of
 from gradatlas.sweeps.errors import SpecError
-from gradatlas.sweeps.sampling.domains import Domain, parse_domain
+from gradatlas.sweeps.sampling.domains import MOST_TRIALS, Domain, parse_domain
 from gradatlas.sweeps.sampling.samplers import is_learning
 from gradatlas.sweeps.spec.search_rules import grid_points, reject_unlearnable
 from gradatlas.sweeps.spec.spec_tables import Search, parsed_table, reject_unknown, table_of
@@ -16,6 +16,7 @@ from gradatlas.sweeps.spec.spec_tables import Search, parsed_table, reject_unkno
 ROLES = ("scientific", "nuisance", "fixed")
 _PART_KEYS = ("name", *ROLES, "search")
 _PART_SEARCH_KEYS = ("points", "seeds")
+_MOST_PARTS, _LONGEST_NAME = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def parts_of(document: Mapping[str, Any], search: Search, source: str) -> tuple[
     listed = document.get("part")
     # A grid has as many points as it has, unless the file says a number, which must be right.
     general = search.points if search.sampler != "grid" else document.get("search", {}).get("points")
+    if isinstance(listed, list) and len(listed) > _MOST_PARTS:
+        raise SpecError(f"{source}: part: must be at most {_MOST_PARTS} tables, but there are {len(listed)}")
     if listed is None:
         return (_part("main", base, general, search, source, ""),)
     if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
@@ -55,6 +58,16 @@ def parts_of(document: Mapping[str, Any], search: Search, source: str) -> tuple[
     return parts
 
 
+def reject_too_many(parts: tuple[Part, ...], search: Search, source: str) -> None:
+    """Raise SpecError where the parts together have more trials than can be planned."""
+    trials = sum(part.points * search.nuisance_draws * part.seeds for part in parts)
+    if trials > MOST_TRIALS:
+        raise SpecError(
+            f"{source}: search.points: points × nuisance_draws × seeds must be <= {MOST_TRIALS} trials over "
+            f"all parts, but are {trials}; take fewer, or several sweeps"
+        )
+
+
 def _listed_part(
     entry: Mapping[str, Any],
     where: str,
@@ -66,8 +79,11 @@ def _listed_part(
     """The part of one [[part]] table, `where` in the file."""
     reject_unknown(entry, _PART_KEYS, f"{source}: {where.strip().rstrip(':')}", "key")
     name = entry.get("name")
-    if not isinstance(name, str) or not name:
-        raise SpecError(f"{source}: {where}name: must be a non-empty string, but got {name!r}")
+    if not isinstance(name, str) or not 1 <= len(name) <= _LONGEST_NAME:
+        raise SpecError(
+            f"{source}: {where}name: must be a non-empty string of at most {_LONGEST_NAME} characters, but "
+            f"got {name!r}"
+        )
     own = table_of(entry.get("search", {}), source, f"{where}search")
     reject_unknown(own, _PART_SEARCH_KEYS, f"{source}: {where}search", "key")
     counts = parsed_table(Search, own, source, f"{where}search").model_dump(include=set(own))

@@ -6,6 +6,7 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+from gradatlas.study.input_files import reject_bad_path
 from gradatlas.sweeps.errors import UserError
 
 _FOLDER = Path(str(files("gradatlas.sweeps") / "presets"))
@@ -30,6 +31,10 @@ def spec_file(spec: str) -> Path:
     presets = preset_files()
     if spec in presets:
         return presets[spec]
+    try:
+        reject_bad_path(spec)
+    except ValueError as error:
+        raise UserError(f"SPEC: {error}") from None
     if not spec.endswith(".toml") and not Path(spec).exists():
         raise UserError(f"{spec}: is neither a preset ({', '.join(presets)}) nor a TOML file")
     return Path(spec)

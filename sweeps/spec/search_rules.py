@@ -9,7 +9,7 @@ from itertools import combinations, product
 from typing import Any
 
 from gradatlas.study.trial import DEFAULTS, trial_of
-from gradatlas.sweeps.sampling.domains import Domain, grid_values
+from gradatlas.sweeps.sampling.domains import MOST_TRIALS, Domain, grid_values, most_grid_values
 from gradatlas.sweeps.sampling.objectives import OBJECTIVES
 from gradatlas.sweeps.sampling.samplers import LEARNING, PURE, is_learning, most_trials
 
@@ -78,6 +78,12 @@ def _axis_lengths(scientific: Mapping[str, Domain]) -> list[int]:
 
 def grid_points(scientific: Mapping[str, Domain], asked: int | None) -> int:
     """Points of a part with sampler grid: the whole grid; raises ValueError for another number."""
+    bound = math.prod(most_grid_values(f"scientific.{name}", domain) for name, domain in scientific.items())
+    if bound > MOST_TRIALS:  # before the levels are made
+        raise ValueError(
+            f"scientific: a grid must have at most {MOST_TRIALS} points, but levels and lists give {bound}; "
+            "take fewer, or sampler qmc"
+        )
     size = grid_size(scientific)
     if asked is not None and asked != size:
         factors = " × ".join(map(str, _axis_lengths(scientific)))
@@ -123,9 +129,14 @@ def reject_unlearnable(
         raise ValueError(f"search.options: {sampler} cannot propose with them: {error}") from None
 
 
+def _corners(values: list[Any]) -> list[Any]:
+    """The values, of very many only the ends: rules between parameters are about few."""
+    return values if len(values) <= 100 else [min(values, key=str), max(values, key=str)]
+
+
 def _reject_pairs(space: Mapping[str, Domain], fixed: Mapping[str, Any]) -> None:
     """A sampler that learns may meet any two values: what rules forbid must be told before the run."""
-    corners = {name: domain.extremes() for name, domain in space.items()}
+    corners = {name: _corners(domain.extremes()) for name, domain in space.items()}
     first = {name: values[0] for name, values in corners.items()}
     for one, other in combinations(corners, 2):
         for value, another in product(corners[one], corners[other]):

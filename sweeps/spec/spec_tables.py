@@ -12,8 +12,11 @@ from typing import Any, Literal
 
 import pydantic
 
+from gradatlas.study.input_files import reject_bad_path
 from gradatlas.study.regimes import Limits
+from gradatlas.study.trial import shown
 from gradatlas.sweeps.errors import SpecError
+from gradatlas.sweeps.sampling.domains import MOST_TRIALS
 
 
 class SpecTable(pydantic.BaseModel):
@@ -53,11 +56,15 @@ class Search(SpecTable):
     points: int = pydantic.Field(
         256,
         ge=1,
-        le=10**7,
+        le=MOST_TRIALS,
         description="settings of the scientific parameters; omit for grid, which always runs in full",
     )
-    nuisance_draws: int = pydantic.Field(1, ge=1, description="nuisance settings tried at each point")
-    seeds: int = pydantic.Field(1, ge=1, description="repetitions of each draw, each with a seed of its own")
+    nuisance_draws: int = pydantic.Field(
+        1, ge=1, le=MOST_TRIALS, description="nuisance settings tried at each point"
+    )
+    seeds: int = pydantic.Field(
+        1, ge=1, le=MOST_TRIALS, description="repetitions of each draw, each with a seed of its own"
+    )
     seed: int = pydantic.Field(0, ge=0, lt=2**63, description="seed of the whole sweep")
 
 
@@ -72,7 +79,7 @@ class Schedule(SpecTable):
         0.0, ge=0, description="GPUs, or the share of one, that a pack asks for"
     )
     max_failures: int = pydantic.Field(
-        2, ge=0, description="retries of packs that failed for external reasons"
+        2, ge=0, lt=2**63, description="retries of packs that failed for external reasons"
     )
     save_interval: float = pydantic.Field(
         60.0, ge=0, description="seconds between two saves of a pack's state"
@@ -84,14 +91,16 @@ class Schedule(SpecTable):
         15.0, ge=0, description="seconds that packs have to be saved after SIGTERM or SIGUSR1"
     )
     concurrency: int | None = pydantic.Field(
-        None, ge=1, description="maximum packs at once; default: as many as the CPUs and GPUs hold"
+        None, ge=1, lt=2**63, description="maximum packs at once; default: as many as the CPUs and GPUs hold"
     )
-    cpus: int | None = pydantic.Field(None, ge=1, description="CPUs that the local Ray may use; default: all")
+    cpus: int | None = pydantic.Field(
+        None, ge=1, lt=2**63, description="CPUs that the local Ray may use; default: all"
+    )
 
     @pydantic.field_validator("pack_size")
     @classmethod
     def _positive(cls, value: Literal["auto"] | int) -> Literal["auto"] | int:
-        if isinstance(value, int) and value < 1:
+        if isinstance(value, int) and not 1 <= value < 2**63:
             raise ValueError('must be "auto" or a whole number >= 1')
         return value
 
@@ -112,6 +121,12 @@ class Storage(SpecTable):
     """[storage]: where runs are kept."""
 
     runs: str = pydantic.Field("runs", min_length=1, description="folder of the run folders")
+
+    @pydantic.field_validator("runs")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        reject_bad_path(value)
+        return value
 
 
 class LimitsTable(SpecTable):
@@ -155,7 +170,7 @@ def parsed_table(model: type[SpecTable], value: Any, source: str, name: str) -> 
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = f"{name}.{first['loc'][0]}"
-        raise SpecError(f"{source}: {key}: {_rule(first)}, but got {first['input']!r}") from None
+        raise SpecError(f"{source}: {key}: {_rule(first)}, but got {shown(first['input'])}") from None
 
 
 def _with_floats(model: type[SpecTable], table: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from typing import Any
 import tomli_w
 
 from gradatlas.study.regimes import Limits
-from gradatlas.sweeps.errors import SpecError
-from gradatlas.sweeps.spec.parts import ROLES, Part, parts_of
+from gradatlas.sweeps.errors import SpecError, UserError
+from gradatlas.sweeps.spec.document import parsed_toml, reject_deep_keys, reject_unfit, spec_text
+from gradatlas.sweeps.spec.parts import ROLES, Part, parts_of, reject_too_many
 from gradatlas.sweeps.spec.search_rules import reject_bad_sampler
 from gradatlas.sweeps.spec.spec_tables import (
     TABLES,
@@ -52,16 +53,7 @@ class Sweep:
 
 def load_sweep(path: Path, overrides: tuple[str, ...] = ()) -> Sweep:
     """The sweep of a TOML file, with `--set` overrides; raises SpecError, one line that says what to do."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise SpecError(f"{path}: there is no such file; `gradatlas presets` lists the presets") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read as a text file: {error}") from None
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"{path.name}: not TOML: {error}") from None
+    document = parsed_toml(spec_text(path), path.name)
     for override in overrides:
         _apply_override(document, override)
     return parse_sweep(document, path.name, folder=path.parent)
@@ -73,6 +65,7 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
     names = [name.strip() for name in key.split(".")]
     if not equals or not all(names):
         raise SpecError(f"--set {override}: must read table.key=VALUE, for example --set search.points=64")
+    reject_deep_keys(key, "--set")
     table = document
     for name in names[:-1]:
         table = table.setdefault(name, {})
@@ -83,8 +76,11 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 
 def _toml_value(text: str, override: str) -> Any:
     try:
+        reject_deep_keys(text, f"--set {override}")
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
         if re.fullmatch(r"[\w./:~-]+", text):  # a name or a path
             return text
         raise SpecError(
@@ -95,6 +91,7 @@ def _toml_value(text: str, override: str) -> Any:
 def parse_sweep(document: Mapping[str, Any], source: str, folder: Path = Path()) -> Sweep:
     """The sweep of a parsed document; `source` names it in messages, its files are looked for in `folder`."""
     known = ("question", *ROLES, *TABLES, "part")
+    reject_unfit(document, source)
     # "name" is what a resolved file carries beside; it changes nothing.
     reject_unknown([key for key in document if key != "name"], known, source, "table")
     document = with_tasks(document, partial(found_task, source=source, folder=folder))
@@ -112,6 +109,7 @@ def parse_sweep(document: Mapping[str, Any], source: str, folder: Path = Path())
     parts = parts_of(document, search, source)
     if search.sampler == "grid" and "points" not in document.get("search", {}):
         search = tables["search"] = search.model_copy(update={"points": parts[0].points})
+    reject_too_many(parts, search, source)
     resolved = {name: table.model_dump(exclude_none=True) for name, table in tables.items()}
     if search.sampler == "grid" and "part" in document:  # each part has a grid of its own
         del resolved["search"]["points"]

@@ -213,7 +213,7 @@ def test_a_file_that_is_no_toml_is_told_with_its_place(tmp_path):
 def test_a_missing_file_and_a_folder_are_told(tmp_path):
     with pytest.raises(SpecError, match="there is no such file; `gradatlas presets` lists"):
         load_sweep(tmp_path / "none.toml")
-    with pytest.raises(SpecError, match="cannot be read as a text file"):
+    with pytest.raises(SpecError, match="must be a regular file, but is a folder"):
         load_sweep(tmp_path)
 
 
