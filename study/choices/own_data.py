@@ -7,15 +7,18 @@ example or (examples, outputs). Nothing is ever unpickled. A message is one line
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
+
+from gradatlas.study.input_files import opened_file
 
 FILE_SUFFIXES = (".npz", ".parquet")
+LARGEST_FILE = 4 * 2**30  # bytes of a file, and of an array that it holds packed
 _FEWEST = 5  # examples: four to train, one to test
 _LARGEST_LABEL = 1e18  # the square of anything larger is infinite in float32
 _SAVE = "numpy.savez(path, features=…, labels=…)"
@@ -40,10 +43,10 @@ def is_file_name(name: str) -> bool:
 
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The arrays `features` and `labels` of an .npz file; raises ValueError."""
-    with path.open("rb") as file:
+    with opened_file(path, largest=LARGEST_FILE) as file:
         try:
             stored = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, zipfile.BadZipFile):
+        except Exception:  # whatever the reader makes of bytes that anybody may have written
             raise ValueError(f"{path}: must be an .npz file, but is none; save it with {_SAVE}") from None
         if not isinstance(stored, np.lib.npyio.NpzFile):
             raise ValueError(f"{path}: must be an .npz file, but holds one bare array; save it with {_SAVE}")
@@ -57,11 +60,25 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _array(stored: Any, name: str, path: Path) -> np.ndarray:
+    archive = stored.zip
+    entry = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")  # as numpy looks it up
+    if entry.file_size > LARGEST_FILE:
+        raise ValueError(
+            f"{path}: {name} must have at most {LARGEST_FILE} bytes unpacked, but has {entry.file_size}; "
+            "take less into it"
+        )
     try:
+        with archive.open(entry) as member:
+            says = _announced_bytes(member)
+        if says > entry.file_size:  # before so much is allocated
+            raise ValueError(f"its head announces {says} bytes, but there are {entry.file_size}")
         array = stored[name]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"{path}: {name} is damaged ({error}); save the file again with {_SAVE}") from None
-    except ValueError:  # numpy's refusal to unpickle
+    except Exception as error:  # whatever the reader makes of bytes that anybody may have written
+        if "allow_pickle" not in str(error):
+            said = str(error) or type(error).__name__
+            raise ValueError(
+                f"{path}: {name} is damaged ({said}); save the file again with {_SAVE}"
+            ) from None
         array = None
     if not isinstance(array, np.ndarray):
         raise ValueError(
@@ -69,6 +86,17 @@ def _array(stored: Any, name: str, path: Path) -> np.ndarray:
             "unpickled; save it as numbers, for example numpy.asarray(x, dtype=float)"
         )
     return array
+
+
+def _announced_bytes(member: Any) -> int:
+    """Bytes of the array that the head of an .npy file announces; 0 for objects, which are not read."""
+    read_head = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}.get(read_magic(member))
+    if read_head is None:
+        raise ValueError("its format is not one of numbers")
+    shape, _, dtype = read_head(member)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"its head announces the shape {shape}")
+    return 0 if dtype.hasobject else math.prod(shape) * dtype.itemsize
 
 
 # A format is one entry. `sweeps` adds Parquet: this package does without a library that reads it.
@@ -94,6 +122,22 @@ def read_examples(path: Path) -> Examples:
         labels = labels.astype(np.int64)
     _reject_bad_labels(labels, len(features), path)
     return Examples(features, labels)
+
+
+def odd_columns(columns: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, list[str]]:
+    """Names of the columns that are hardly features, by what they are instead; a note, they stay in.
+
+    Whole numbers of which each row has another are taken for identifiers; floats may well all differ.
+    """
+    found: dict[str, list[str]] = {"constant": [], "the same as the label": [], "another in each row": []}
+    for name, values in columns.items():
+        if (values == values[0]).all():
+            found["constant"].append(name)
+        elif labels.shape == values.shape and (values == labels).all():
+            found["the same as the label"].append(name)
+        elif values.dtype.kind in "iu" and len(np.unique(values)) == len(values):
+            found["another in each row"].append(name)
+    return found
 
 
 def _reject_bad_features(features: np.ndarray, path: Path) -> None:

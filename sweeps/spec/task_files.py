@@ -8,6 +8,7 @@ Importing this module teaches `study` to read Parquet.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gradatlas.study.choices.own_data import READERS, is_file_name, read_examples
+from gradatlas.study.choices.own_data import (
+    LARGEST_FILE,
+    READERS,
+    is_file_name,
+    odd_columns,
+    read_examples,
+)
+from gradatlas.study.input_files import opened_file, reject_bad_path
 from gradatlas.sweeps.errors import SpecError, UserError
 
 _ROLES = ("scientific", "nuisance", "fixed")
@@ -24,12 +32,7 @@ _LABELS = ("label", "labels")
 
 def read_parquet(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The column `label` or `labels`, and all others as features in their order; raises ValueError."""
-    try:
-        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-    except pl.exceptions.PolarsError:
-        raise ValueError(
-            f"{path}: must be a Parquet file, but cannot be read as one; save it again"
-        ) from None
+    frame, _ = _table(path)
     named = [name for name in frame.columns if name in _LABELS]
     if len(named) != 1:
         raise ValueError(
@@ -43,6 +46,58 @@ def read_parquet(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if labels.dtype.is_decimal():
         labels = labels.cast(pl.Float64)
     return features.to_numpy().reshape(frame.height, frame.width - 1), labels.to_numpy()
+
+
+def _table(path: Path) -> tuple[pl.DataFrame, list[str]]:
+    """A Parquet file's columns, and the names of those that it calls its index itself, which are left out."""
+    opened_file(path, largest=LARGEST_FILE).close()  # a regular file
+    try:
+        scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        rows, names = scan.select(pl.len()).collect().item(), scan.collect_schema().names()
+        if 8 * rows * len(names) > LARGEST_FILE:  # a few bytes can stand for very many rows
+            raise ValueError(
+                f"{path}: must be at most {LARGEST_FILE // 2**20} MiB of numbers, but has {rows} rows of "
+                f"{len(names)} columns; take less into it"
+            )
+        index = [name for name in _index_names(path) if name in names]
+        return scan.drop(index).collect(), index
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        raise ValueError(
+            f"{path}: must be a Parquet file, but cannot be read as one; save it again"
+        ) from None
+
+
+def _index_names(path: Path) -> list[str]:
+    """What pandas says in the file's metadata that its index is: columns are names, a range is a table."""
+    try:
+        said = json.loads(pl.read_parquet_metadata(path).get("pandas", "{}"))["index_columns"]
+        return [name for name in said if isinstance(name, str)]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
+def task_notes(document: Mapping[str, Any]) -> list[str]:
+    """A line about each file of examples with columns that are hardly features, for its user to read."""
+    notes = []
+    for name in stored_names(document):
+        path = Path(name)
+        if path.suffix.lower() == ".parquet":
+            frame, index = _table(path)
+            label = next(column for column in frame.columns if column in _LABELS)
+            columns = {column.name: column.to_numpy() for column in frame.drop(label)}
+            found = odd_columns(columns, frame[label].to_numpy())
+        else:
+            index, (features, labels) = [], read_examples(path)
+            found = odd_columns({f"column {at}": features[:, at] for at in range(features.shape[1])}, labels)
+        kinds = {"left out, since pandas calls it the index": index} | found
+        said = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
+        notes += [f"{path}: {'; '.join(said)}"] if said else []
+    return notes
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more
 
 
 def _reject_unusable(column: pl.Series, path: Path) -> None:
@@ -79,10 +134,15 @@ def _renamed(task: Any, renamed: Callable[[str], str]) -> Any:
 
 def found_task(name: str, *, source: str, folder: Path) -> str:
     """The absolute path of a task's file, from the sweep file's folder or else the working directory."""
-    for place in (folder, Path()):
-        path = place / Path(name).expanduser()
-        if path.is_file():
-            return str(path.resolve())
+    try:
+        reject_bad_path(name)
+        for place in (folder, Path()):
+            path = place / Path(name).expanduser()
+            if path.is_file() or (path.exists() and not path.is_dir()):  # what is no file is told when read
+                return str(path.resolve())
+    except (ValueError, OSError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise SpecError(f"{source}: task: {name[:80]}: {said}; check the path") from None
     where = "" if Path(name).is_absolute() else f" in {folder.resolve()} or the working directory"
     raise SpecError(f"{source}: task: there is no file {name}{where}; check the path")
 

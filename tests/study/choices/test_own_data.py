@@ -220,13 +220,13 @@ NO_NPZ = {
     ),
     "one array": (_one_array, "must be an .npz file, but holds one bare array; save it with"),
     "damaged": (_damaged, "features is damaged .*; save the file again"),
-    "no arrays": (_zip_of_text, "features must be an array of numbers"),
+    "no arrays": (_zip_of_text, "features is damaged .*; save the file again"),
     "missing key": (
         lambda path: np.savez(path, x=X, labels=Y),
         r"must hold .* but 'features' is missing \(it holds x, labels\); save it with",
     ),
     "no key": (lambda path: np.savez(path), r"but 'features' is missing \(it holds nothing\)"),
-    "folder": (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+    "folder": (lambda path: path.mkdir(), "must be a regular file, but is a folder"),
 }
 
 
@@ -270,3 +270,13 @@ def test_examples_of_any_size_do_not_depend_on_their_scale(tmp_path):
     small = task_named(_saved(tmp_path / "small.npz", draw * 1e-100, labels)).load()
     large = task_named(_saved(tmp_path / "large.npz", draw * 1e100, labels)).load()
     torch.testing.assert_close(small.inputs, large.inputs, rtol=1e-12, atol=1e-12)
+
+
+def test_an_array_that_is_packed_small_and_large_unpacked_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("gradatlas.study.choices.own_data.LARGEST_FILE", 10**6)
+    np.savez_compressed(tmp_path / "bomb.npz", features=np.zeros((10**5, 2)), labels=Y)
+    assert (tmp_path / "bomb.npz").stat().st_size < 10**5
+    with pytest.raises(
+        ValueError, match="features must have at most 1000000 bytes unpacked, but has 1600128"
+    ):
+        task_named(str(tmp_path / "bomb.npz"))

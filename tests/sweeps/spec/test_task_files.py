@@ -18,7 +18,7 @@ from gradatlas.study.trial import Trial
 from gradatlas.sweeps.errors import SpecError
 from gradatlas.sweeps.running.runs import create_run, sweep_of
 from gradatlas.sweeps.spec.sweep import load_sweep
-from gradatlas.sweeps.spec.task_files import stored_names
+from gradatlas.sweeps.spec.task_files import stored_names, task_notes
 from gradatlas.sweeps.store.ledger import Ledger
 
 WINE = load_wine(as_frame=True)
@@ -278,3 +278,65 @@ def test_a_run_that_lost_its_examples_is_told(command, tmp_path):
         sweep_of(ledger)
     assert command("resume", ledger.folder).code == 2
     assert command("status", ledger.folder).code == 0
+
+
+def _noise(rows: int = 40) -> dict[str, np.ndarray]:
+    draw = np.random.Generator(np.random.Philox(3))
+    return {"a": draw.normal(size=rows), "b": draw.normal(size=rows), "label": np.arange(rows) // (rows // 2)}
+
+
+def test_the_index_that_pandas_hides_in_a_file_is_no_feature_and_is_told(command, tmp_path):
+    import pandas as pd
+
+    shuffled = pd.DataFrame(_noise()).sample(frac=1, random_state=0)
+    named = shuffled.rename_axis("row")
+    for frame, hidden in ((shuffled, "__index_level_0__"), (named, "row")):
+        frame.to_parquet(tmp_path / "noise.parquet")
+        assert hidden in pl.read_parquet(tmp_path / "noise.parquet").columns
+        features, labels = read_examples(tmp_path / "noise.parquet")
+        np.testing.assert_array_equal(features, frame[["a", "b"]].to_numpy())
+        np.testing.assert_array_equal(labels, frame["label"].to_numpy())
+        spec = _spec(tmp_path, fixed='task = "noise.parquet"')
+        ended = command("run", spec, "--dry-run")
+        assert ended.code == 0
+        assert f"noise.parquet: left out, since pandas calls it the index: {hidden}\n" in ended.err
+
+
+def test_a_frame_without_an_index_of_its_own_is_read_as_it_is(command, tmp_path):
+    import pandas as pd
+
+    pd.DataFrame(_noise()).to_parquet(tmp_path / "noise.parquet")  # a RangeIndex, which is no column
+    assert read_examples(tmp_path / "noise.parquet").features.shape == (40, 2)
+    assert command("run", _spec(tmp_path, fixed='task = "noise.parquet"'), "--dry-run").err == ""
+
+
+@pytest.mark.parametrize("said", ["", "[", '{"index_columns": 3}', '{"index_columns": [{}, 1]}', "[" * 9999])
+def test_metadata_that_says_nothing_leaves_all_columns_in(tmp_path, said):
+    pl.DataFrame(_noise()).write_parquet(tmp_path / "noise.parquet", metadata={"pandas": said})
+    assert read_examples(tmp_path / "noise.parquet").features.shape == (40, 2)
+
+
+def test_columns_that_are_hardly_features_are_told_and_kept(tmp_path):
+    noise = _noise()
+    odd = {"id": np.arange(40)[::-1], "same": noise["label"], "one": np.ones(40), "few": np.arange(40) % 7}
+    pl.DataFrame(noise | odd).write_parquet(tmp_path / "odd.parquet")
+    path = str(tmp_path / "odd.parquet")
+    assert task_notes({"fixed": {"task": path}}) == [
+        f"{path}: constant: one; the same as the label: same; another in each row: id"
+    ]
+    assert read_examples(tmp_path / "odd.parquet").features.shape == (40, 6)
+    np.savez(tmp_path / "odd.npz", features=np.array([*odd.values()]).T.astype(int), labels=noise["label"])
+    path = str(tmp_path / "odd.npz")
+    assert task_notes({"fixed": {"task": path}}) == [
+        f"{path}: constant: column 2; the same as the label: column 1; another in each row: column 0"
+    ]
+
+
+def test_a_few_bytes_that_stand_for_very_many_rows_are_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("gradatlas.sweeps.spec.task_files.LARGEST_FILE", 2**20)
+    pl.DataFrame({"x": np.zeros(10**6), "label": np.zeros(10**6, int)}).write_parquet(
+        tmp_path / "bomb.parquet"
+    )
+    assert (tmp_path / "bomb.parquet").stat().st_size < 2**20
+    with pytest.raises(ValueError, match="1 MiB of numbers, but has 1000000 rows of 2 columns"):
+        read_examples(tmp_path / "bomb.parquet")
