@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from gradatlas.study.input_files import reject_bad_path
 from gradatlas.sweeps.errors import UserError
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+def reject_bad_arguments(arguments: Sequence[str]) -> None:
+    """Raise UserError for control characters and bytes that are not UTF-8.
+
+    What is given here is shown, written into files, and by `job` into scripts, where a new line is a command.
+    """
+    for argument in arguments:
+        bad = next((letter for letter in argument if not letter.isprintable()), None)
+        if bad is not None:
+            raise UserError(
+                f"{argument[:80]}: arguments must hold printable characters alone, but this one has "
+                f"{bad!a}; take it out"
+            )
 
 
 def _location(text: str) -> Any:
@@ -18,8 +34,10 @@ def _location(text: str) -> Any:
     from gradatlas.sweeps.store.storage import location_of
 
     try:
+        if "://" not in text:
+            reject_bad_path(text)
         return location_of(text)
-    except UserError as error:
+    except ValueError as error:  # a UserError too
         raise typer.BadParameter(str(error)) from None
 
 
