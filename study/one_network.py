@@ -21,7 +21,7 @@ from gradatlas.study.theory.meanfield import Structure
 from gradatlas.study.theory.phase import PhasePoint, theory_row
 from gradatlas.study.trial import PARAMETERS, Parameter, Trial, reject_bad_value, trial_of
 
-SEEDS = Parameter("integer", "networks drawn, seeds 0 … N − 1", low=1)
+SEEDS = Parameter("integer", "networks drawn, seeds 0 … N − 1", low=1, below=10**6)
 INPUT_STD = Parameter("number", "standard deviation of the Gaussian inputs", low=0.0, open_low=True)
 
 # Of what theory says, what depends on σ_w.
@@ -43,7 +43,7 @@ def measured_rows(
 ) -> list[dict[str, Any]]:
     """`study.single.profile_rows` of parameters by their names; a `task` gives the inputs, else they are
     Gaussian of deviation `input_std` (None: 1)."""
-    trial = _network(parameters)
+    trial = network_of(parameters)
     seeds, input_std = _plain_number(seeds), _plain_number(input_std)
     _reject("seeds", SEEDS, seeds)
     if trial.task is None:
@@ -61,7 +61,7 @@ def profile(rows: Sequence[Row]) -> Profile:
     return {"median": plain(median_row(rows)), "seeds": plain(list(rows))}
 
 
-def _network(parameters: Mapping[str, Any]) -> Trial:
+def network_of(parameters: Mapping[str, Any]) -> Trial:
     """The trial of parameters that matter at initialisation."""
     values = {name: _plain_number(value) for name, value in parameters.items()}
     names = [name for name, parameter in PARAMETERS.items() if not parameter.training]

@@ -26,6 +26,7 @@ from gradatlas.sweeps.command.options import (
     RunArgument,
     RunsOption,
     TakeOver,
+    reject_bad_arguments,
 )
 from gradatlas.sweeps.command.voice import voice_of
 from gradatlas.sweeps.errors import FAILURE, USER_ERROR, UserError
@@ -54,6 +55,7 @@ app = typer.Typer(
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
     try:
+        reject_bad_arguments(sys.argv[1:])
         sys.exit(app(standalone_mode=False, prog_name="gradatlas") or 0)
     except NoArgsIsHelpError:  # the help has been printed
         sys.exit(USER_ERROR)
@@ -117,6 +119,7 @@ def run(
     json_lines: JsonOutput = False,
 ) -> None:
     """Run a sweep on this machine, or on a cluster, and write its report."""
+    from gradatlas.sweeps.planning.impossible import reject_impossible
     from gradatlas.sweeps.running.runs import begin_run, is_begun, plan_run, remove_unbegun, run_folder
     from gradatlas.sweeps.spec.presets import spec_file
     from gradatlas.sweeps.spec.sweep import load_sweep
@@ -131,14 +134,17 @@ def run(
             resume(folder, cpus, no_report, json_lines, take_over, address, insecure)
             return
     with _machines(sweep, cpus, address, insecure=insecure) as nodes:
+        reject_impossible(sweep, nodes)
         used = sum(node.cpus for node in nodes)
         if dry_run:
             from gradatlas.sweeps.planning.forecast import forecast
 
+            _print_notes(sweep)
             OUT.print(forecast(sweep, nodes), markup=False)
             return
         voice, ledger = voice_of(json_lines=json_lines), begin_run(folder, spec, used)
         voice.plans(sweep.trials, f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else ""), folder)
+        _print_notes(sweep)
         plan_run(ledger, sweep, nodes)
         report = _reporter(no_report, voice)
         try:
@@ -148,9 +154,18 @@ def run(
             raise
 
 
+def _print_notes(sweep: Sweep) -> None:
+    """What the user should know of their own files of examples; standard output is a program's."""
+    from gradatlas.sweeps.spec.task_files import task_notes
+
+    for note in task_notes(sweep.document):
+        ERR.print(f"note: {note}")
+
+
 @contextmanager
 def _machines(sweep: Sweep, cpus: int | None, address: str | None, *, insecure: bool) -> Iterator[list[Node]]:
     """The machines that packs run on; a cluster is joined for as long as this lasts."""
+    from gradatlas.sweeps.planning.impossible import reject_too_many_cpus
     from gradatlas.sweeps.planning.machine import this_node
     from gradatlas.sweeps.running.runs import usable_cpus
 
@@ -158,7 +173,9 @@ def _machines(sweep: Sweep, cpus: int | None, address: str | None, *, insecure: 
         raise UserError("--insecure: is for a cluster; add --address, or leave it")
     if address is None:
         with_gpus = sweep.schedule.gpus_per_pack > 0
-        yield [this_node(usable_cpus(sweep, cpus), with_gpus=with_gpus)]
+        node = this_node(usable_cpus(sweep, cpus), with_gpus=with_gpus)
+        reject_too_many_cpus(node, "schedule.cpus" if cpus is None else "--cpus")
+        yield [node]
         return
     if cpus is not None:
         raise UserError("--cpus: is for a Ray of this machine alone; leave it or --address")

@@ -9,7 +9,6 @@ from gradatlas.study.choices.activations import ACTIVATIONS
 from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.choices.optimizers import OPTIMIZERS
 from gradatlas.study.choices.structures import block_kinds
-from gradatlas.study.choices.tasks import task_named
 from gradatlas.study.trial import Trial
 
 
@@ -23,13 +22,13 @@ class Sizes(NamedTuple):
 
 def sizes(trial: Trial) -> Sizes:
     """The sizes of a trial's network on its task."""
-    task, plane = task_named(trial.task), trial.batch_size * trial.width
-    readout = trial.width * task.outputs
+    plane = trial.batch_size * trial.width
+    features, readout = trial.features, trial.width * trial.outputs
     family = FAMILIES[trial.family]
     if family.is_recurrent:
-        cell = family.gates * trial.width * (task.features + trial.width)
+        cell = family.gates * trial.width * (features + trial.width)
         return Sizes(family.gates * plane * trial.depth, cell * trial.depth + readout, cell + readout)
-    weights = trial.width * (task.features + (trial.depth - 1) * trial.width) + readout
+    weights = trial.width * (features + (trial.depth - 1) * trial.width) + readout
     return Sizes(plane * trial.depth, weights, weights)
 
 
@@ -41,15 +40,12 @@ def pack_memory(trials: Sequence[Trial]) -> int:
     first = trials[0]
     if FAMILIES[first.family].is_recurrent:
         return _recurrent_memory(trials)
-    parameters = signals = 0
     plane = first.batch_size * first.width  # elements of one trial's signal at one layer
-    deepest = max(trial.depth for trial in trials)
-    for layer in range(1, deepest + 1):
-        count = sum(trial.depth >= layer for trial in trials)
-        fan_in = first.features if layer == 1 else first.width
-        parameters += count * first.width * (fan_in + 1)
-        signals += count * plane * _tensors_kept(first, layer)
+    # Layers 2 … L are alike: a sum over them would take as long as the depth is large.
+    later = sum(trial.depth - 1 for trial in trials)
+    parameters = first.width * (len(trials) * (first.features + 1) + later * (first.width + 1))
     parameters += len(trials) * first.outputs * (first.width + 1)
+    signals = plane * (len(trials) * _tensors_kept(first, 1) + later * _tensors_kept(first, 2))
     rows = len(trials) * plane * (3 if first.skip == "none" else 4)  # the readout's and the backward pass's
     # The profile holds its parameters and what they were drawn as, or the signals and the probe.
     profile = 8 * (parameters + max(parameters, signals + rows + len(trials) * plane))

@@ -17,12 +17,13 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from gradatlas.study.experiment import Row
-from gradatlas.study.one_network import INPUT_STD, SEEDS, measured_rows
+from gradatlas.study.one_network import INPUT_STD, SEEDS, measured_rows, network_of
 from gradatlas.study.one_network import profile as plain_profile
 from gradatlas.study.single import median_row
 from gradatlas.study.trial import DEFAULTS, PARAMETERS, Parameter
 from gradatlas.sweeps.command.profile_tables import tables
 from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.planning.impossible import reject_impossible_network
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -107,7 +108,10 @@ def _rows(given: dict[str, str], seeds: str, input_std: str | None) -> list[Row]
     try:
         values = {name: _value(PARAMETERS[name], text) for name, text in given.items()}
         std = None if input_std is None else _value(INPUT_STD, input_std)
-        return measured_rows(values, seeds=_value(SEEDS, seeds), input_std=std)
+        count = _value(SEEDS, seeds)
+        if SEEDS.accepts(count):
+            reject_impossible_network(network_of(values), count)
+        return measured_rows(values, seeds=count, input_std=std)
     except ValueError as error:
         name, _, rule = str(error).partition(":")
         is_option = name in PARAMETERS or name in ("seeds", "input_std")
@@ -131,6 +135,8 @@ def _reject_bad_output(as_json: bool, plot: Path | None) -> None:
         raise UserError("--plot: cannot be combined with --json; leave one")
     if plot.suffix.lower() not in SUFFIXES:
         raise UserError(f"--plot: must end in one of {', '.join(SUFFIXES)}, but got '{plot}'")
+    if not plot.parent.is_dir():
+        raise UserError(f"--plot: {plot} must lie in a folder that exists, but '{plot.parent}' is none")
 
 
 def _write(draw: Draw, rows: list[Row], file: Path) -> None:

@@ -35,7 +35,8 @@ def cost(trial: Trial) -> float:
         + _DRAWN_WEIGHT * size.parameters
     )
     row = _ROW + _ROW_LAYER * trial.depth
-    return _NANO * (steps * back_end_of(trial).step_cost(trial, size) + profile + row)
+    training = steps * back_end_of(trial).step_cost(trial, size) if steps else 0.0
+    return _NANO * (training + profile + row)
 
 
 def pack_cost(trials: Sequence[Trial]) -> float:

@@ -42,6 +42,7 @@ def submit(
     ] = False,
 ) -> None:
     """Run a sweep on a cluster as a job: code, sweep and data are sent, what they import must be there."""
+    from gradatlas.sweeps.planning.impossible import reject_impossible
     from gradatlas.sweeps.running.runs import run_folder
     from gradatlas.sweeps.spec.presets import spec_file
     from gradatlas.sweeps.spec.sweep import load_sweep
@@ -50,6 +51,7 @@ def submit(
         raise UserError(f"--runs {runs}: must be a URL, or an absolute folder that all nodes share")
     file = spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
+    reject_impossible(sweep, ())
     name = run_folder(sweep, file, runs=runs, name=name).name
     if not insecure:
         _reject_open(address)

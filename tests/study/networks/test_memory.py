@@ -57,3 +57,23 @@ def test_predicted_memory_grows_as_the_tensors_do():
     base = [Trial(depth=10, width=256, seed=s) for s in range(64)]
     assert pack_memory(base * 4) > 3.5 * pack_memory(base) - 3 * 48 * 2**20
     assert pack_memory([*base, Trial(depth=10, width=256, clip_value=1.0)]) >= pack_memory(base)
+
+
+@pytest.mark.parametrize("setting", [{}, {"norm": "batch"}, {"skip": "residual", "norm": "layer"}])
+def test_memory_is_the_sum_over_the_layers_that_each_trial_has(setting):
+    """Against the sum itself, layer by layer, of what `pack_memory` says with a product."""
+    trials = [Trial(depth=depth, width=24, batch_size=256, steps=0, **setting) for depth in (1, 2, 7, 7, 30)]
+    one, two, three = (pack_memory([Trial(**{**vars(trials[0]), "depth": depth})]) for depth in (1, 2, 3))
+    assert pack_memory(trials) - pack_memory(trials[:1]) == sum(
+        (two - one) + (trial.depth - 2) * (three - two) + one - _beside() for trial in trials[1:]
+    )
+
+
+def _beside() -> int:
+    """Bytes that are the same for a pack of any size."""
+    one, two = (pack_memory([Trial(depth=5, width=24)] * count) for count in (1, 2))
+    return 2 * one - two
+
+
+def test_memory_of_a_network_of_any_depth_is_told_at_once():
+    assert pack_memory([Trial(depth=2**62)]) > 2**70
