@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -23,6 +24,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import Engine, insert
 
+from gradatlas.study.input_files import opened_file, reject_bad_path
 from gradatlas.study.regimes import regime
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.sampling.domains import chosen_value
@@ -67,10 +69,30 @@ def export(ledger: Ledger, sweep: Sweep, url: str, progress: Callable[[int], Non
         raise UserError(f"{url}: cannot be written as an Optuna storage: {said}") from None
 
 
+def _reject_foreign_file(url: str, name: str, *, begins: bytes) -> None:
+    """Raises UserError for a file that is there and is something else: it would be read, and written to."""
+    try:
+        reject_bad_path(name.strip())
+        with opened_file(Path(name), largest=2**63) as file:
+            start = file.read(len(begins))
+    except FileNotFoundError:
+        return
+    except (ValueError, OSError) as error:
+        raise UserError(f"{url}: cannot be written as an Optuna storage: {error}") from None
+    if start and start != begins:
+        raise UserError(
+            f"{url}: must be new or an Optuna storage, but is another kind of file; take another name"
+        )
+
+
 def _storage(url: str) -> BaseStorage:
     """journal://FILE and plain file names are Optuna journals; everything else is SQLAlchemy's."""
     if url.startswith("journal://") or "://" not in url:
-        return JournalStorage(JournalFileBackend(url.removeprefix("journal://")))
+        file = url.removeprefix("journal://")
+        _reject_foreign_file(url, file, begins=b"{")
+        return JournalStorage(JournalFileBackend(file))
+    if url.startswith("sqlite:///"):
+        _reject_foreign_file(url, url.removeprefix("sqlite:///").partition("?")[0], begins=b"SQLite format 3")
     return RDBStorage(url)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -135,3 +136,17 @@ def test_the_real_dashboard_serves_the_exported_study(command, finished_run: Led
     finally:
         dashboard.kill()
         dashboard.wait()
+
+
+@pytest.mark.parametrize("url", ["{}", "journal://{}", "sqlite:///{}"])
+def test_a_file_of_another_kind_is_neither_read_nor_written_to(command, planned_run, tmp_path, url):
+    (tmp_path / "notes.txt").write_text("mine\n")
+    os.mkfifo(tmp_path / "fifo")
+    for name, said in {
+        "notes.txt": "must be new or an Optuna storage",
+        "fifo": "must be a regular file",
+    }.items():
+        ended = command("export", planned_run.folder, "--optuna-storage", url.format(tmp_path / name))
+        assert ended.code == 2
+        assert said in ended.err
+    assert (tmp_path / "notes.txt").read_text() == "mine\n"
