@@ -26,6 +26,7 @@ from gradatlas.sweeps.command.options import (
     RunArgument,
     RunsOption,
     TakeOver,
+    print_notes,
     reject_bad_arguments,
 )
 from gradatlas.sweeps.command.voice import voice_of
@@ -123,6 +124,7 @@ def run(
     from gradatlas.sweeps.running.runs import begin_run, is_begun, plan_run, remove_unbegun, run_folder
     from gradatlas.sweeps.spec.presets import spec_file
     from gradatlas.sweeps.spec.sweep import load_sweep
+    from gradatlas.sweeps.spec.task_files import task_notes
 
     file = spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
@@ -135,16 +137,17 @@ def run(
             return
     with _machines(sweep, cpus, address, insecure=insecure) as nodes:
         reject_impossible(sweep, nodes)
+        notes = task_notes(sweep.document)
         used = sum(node.cpus for node in nodes)
         if dry_run:
             from gradatlas.sweeps.planning.forecast import forecast
 
-            _print_notes(sweep)
+            print_notes(notes)
             OUT.print(forecast(sweep, nodes), markup=False)
             return
         voice, ledger = voice_of(json_lines=json_lines), begin_run(folder, spec, used)
         voice.plans(sweep.trials, f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else ""), folder)
-        _print_notes(sweep)
+        print_notes(notes)
         plan_run(ledger, sweep, nodes)
         report = _reporter(no_report, voice)
         try:
@@ -152,14 +155,6 @@ def run(
         except UserError:
             remove_unbegun(ledger)
             raise
-
-
-def _print_notes(sweep: Sweep) -> None:
-    """What the user should know of their own files of examples; standard output is a program's."""
-    from gradatlas.sweeps.spec.task_files import task_notes
-
-    for note in task_notes(sweep.document):
-        ERR.print(f"note: {note}")
 
 
 @contextmanager

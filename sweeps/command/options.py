@@ -15,6 +15,12 @@ OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
+def print_notes(notes: Sequence[str]) -> None:
+    """What the user should know before a run, on standard error: standard output may be a program's."""
+    for note in notes:
+        ERR.print(f"note: {note}")
+
+
 def reject_bad_arguments(arguments: Sequence[str]) -> None:
     """Raise UserError for control characters and bytes that are not UTF-8.
 

@@ -38,7 +38,7 @@ def sampler_class(sampler: str) -> type[BaseSampler]:
         if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module):
             raise ImportError(module)
         found = getattr(import_module(module), name)
-    except Exception:  # of whatever kind: importing runs the module
+    except (Exception, SystemExit):  # of whatever kind: importing runs the module
         raise ValueError(
             f"must be importable, but {sampler!r} is not; put its folder into PYTHONPATH"
         ) from None

@@ -81,18 +81,25 @@ def task_notes(document: Mapping[str, Any]) -> list[str]:
     notes = []
     for name in stored_names(document):
         path = Path(name)
-        if path.suffix.lower() == ".parquet":
-            frame, index = _table(path)
-            label = next(column for column in frame.columns if column in _LABELS)
-            columns = {column.name: column.to_numpy() for column in frame.drop(label)}
-            found = odd_columns(columns, frame[label].to_numpy())
-        else:
-            index, (features, labels) = [], read_examples(path)
-            found = odd_columns({f"column {at}": features[:, at] for at in range(features.shape[1])}, labels)
+        try:
+            index, found = _odd_columns(path)
+        except ValueError as error:  # it was changed since it was checked
+            raise UserError(str(error)) from None
         kinds = {"left out, since pandas calls it the index": index} | found
         said = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
         notes += [f"{path}: {'; '.join(said)}"] if said else []
     return notes
+
+
+def _odd_columns(path: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """The index columns of a file, and what `odd_columns` says of the others; an .npz has no names."""
+    if path.suffix.lower() == ".parquet":
+        frame, index = _table(path)
+        label = next(column for column in frame.columns if column in _LABELS)
+        columns = {column.name: column.to_numpy() for column in frame.drop(label)}
+        return index, odd_columns(columns, frame[label].to_numpy())
+    features, labels = read_examples(path)
+    return [], odd_columns({f"column {at}": features[:, at] for at in range(features.shape[1])}, labels)
 
 
 def _listed(names: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import shutil
+import sys
 import tempfile
 import time
 import urllib.request
@@ -46,12 +47,15 @@ def submit(
     from gradatlas.sweeps.running.runs import run_folder
     from gradatlas.sweeps.spec.presets import spec_file
     from gradatlas.sweeps.spec.sweep import load_sweep
+    from gradatlas.sweeps.spec.task_files import task_notes
 
     if "://" not in runs and not Path(runs).is_absolute():
         raise UserError(f"--runs {runs}: must be a URL, or an absolute folder that all nodes share")
     file = spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
     reject_impossible(sweep, ())
+    for note in task_notes(sweep.document):
+        print(f"note: {note}", file=sys.stderr)
     name = run_folder(sweep, file, runs=runs, name=name).name
     if not insecure:
         _reject_open(address)

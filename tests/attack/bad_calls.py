@@ -656,6 +656,51 @@ compare missing missing
 export {{folder}}
 export {{folder}} --optuna-storage x
 export missing --optuna-storage journal://x
+run {{spec}} --runs . --name planned
+run {{spec}} --runs . --name folder
+run {{spec}} --runs {{fifo}}
+run {{spec}} --runs {{link}}
+extend {{planned}} --points 0
+extend {{planned}} --points 10000001
+extend {{planned}} --points 1000000000000
+extend {{planned}} --points {NINES}
+extend {{planned}} --points 1 --cpus 1000000000000
+resume {{planned}} --cpus 0
+resume {{planned}} --cpus 1000000000000
+resume {{planned}} --address x
+report {{planned}}
+report {{planned}} --out {{folder}}
+report {{planned}} --out ''
+report {{planned}} --out missing/x.html
+report {{planned}} --out /dev/full/x.html
+claims {{planned}}
+tables {{planned}}
+tables {{planned}} --out ''
+tables {{planned}} --out {{text}}
+tables {{planned}} --out {{fifo}}
+tables {{planned}} --out new
+compare {{planned}} {{planned}}
+compare {{planned}} missing
+theory --activation relu --plot x.png --measured {{planned}}
+theory --activation relu --plot x.png --measured missing
+theory --activation relu --plot x.png --measured ''
+export {{planned}}
+export {{planned}} --optuna-storage ''
+export {{planned}} --optuna-storage ' '
+export {{planned}} --optuna-storage nosuch://x
+export {{planned}} --optuna-storage ://
+export {{planned}} --optuna-storage journal://
+export {{planned}} --optuna-storage journal://missing/x
+export {{planned}} --optuna-storage {{folder}}
+export {{planned}} --optuna-storage {{text}}
+export {{planned}} --optuna-storage {{fifo}}
+export {{planned}} --optuna-storage /dev/zero
+export {{planned}} --optuna-storage sqlite:///missing/x.db
+export {{planned}} --optuna-storage sqlite:///{{folder}}
+export {{planned}} --optuna-storage sqlite:///{{text}}
+export {{planned}} --optuna-storage nosuch+driver://u:p@localhost/x
+export {{planned}} --optuna-storage mysql://localhost:x/y
+export {{planned}} --optuna-storage postgresql://nosuch.invalid/x
 presets extra
 profile --depth 0
 profile --depth x

@@ -23,6 +23,9 @@ _GUARD = 10  # seconds after which a call counts as hanging; all take under two
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with what command lines name, and a temporary folder beside it."""
+    from gradatlas.sweeps.running.runs import create_run
+    from gradatlas.sweeps.spec.sweep import load_sweep
+
     place = tmp_path_factory.mktemp("attack")
     work = place / "work"
     for made in (work, place / "tmp", work / "folder", work / "folder.npz"):
@@ -35,19 +38,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("sparse.npz", "sparse.parquet"):
         with (work / name).open("wb") as file:
             file.truncate(2**42)
+    spec = work / "sound.toml"
+    spec.write_text(spec_text())
+    create_run(work / "planned", load_sweep(spec), "sound.toml", cpus=1)
     return place
 
 
 @pytest.fixture
 def folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The same, with a sound sweep file; nothing can be run in it."""
-    from gradatlas.sweeps import cli
+    from gradatlas.sweeps.command import execution
 
     def started(*unused: object, **named: object) -> None:
         raise AssertionError("the run was started")
 
     (place / "work" / "sound.toml").write_text(spec_text())
-    monkeypatch.setattr(cli, "execute", started)
+    monkeypatch.setattr(execution, "_run_watched", started)
     monkeypatch.setattr(tempfile, "tempdir", str(place / "tmp"))
     monkeypatch.chdir(place / "work")
     yield place
@@ -72,7 +78,12 @@ def _guarded() -> Iterator[None]:
 
 
 def _tree(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in folder.rglob("*")}
+    """Every file with its time; of folders only that they are there. A run that was held has its `.lock`."""
+    return {
+        str(path.relative_to(folder)): 0 if path.is_dir() else path.lstat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.name != ".lock"
+    }
 
 
 def _assert_refused(command, folder: Path, *arguments: object) -> None:
@@ -91,7 +102,7 @@ def _short(cases: list[str]) -> list[object]:
 
 
 def _arguments(line: str) -> list[str]:
-    names = ("folder", "fifo", "text", "link", "zero", "sparse")
+    names = ("planned", "folder", "fifo", "text", "link", "zero", "sparse")
     filled = line.replace("{spec}", "sound.toml")
     for name in names:
         filled = filled.replace(f"{{{name}}}", name)

@@ -211,3 +211,41 @@ def test_a_job_whose_runs_the_cluster_would_lose_or_that_nobody_takes_is_told(co
     ended = command(*submitted, "--runs", "s3://bucket/runs")
     assert ended.code == 2
     assert "--address http://127.0.0.1:1: no job server answers there" in ended.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("slurm", "--time", "1-00:00:00"),
+        ("slurm", "--time", "90"),
+        ("slurm", "--setup", "module load a && source 'x y/activate'; export A=$HOME"),
+        ("ray", "--hosts", "10.0.0.1, node-2.example,fe80::1,[::1]:22", "--user", "a.b-c_1"),
+        ("kuberay", "--image", "registry.example:5000/team/gradatlas:1.0@sha256:0123abcd"),
+    ],
+)
+def test_options_may_have_every_form_that_their_tools_take(command, options):
+    kind, *more = options
+    assert (
+        command("job", kind, "--spec", "phase", "--runs", "/shared/my runs", "--name", "a", *more).code == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("slurm", "--time", "1:00\n#SBATCH --uid=0"), "characters alone, but this one has '\\n'"),
+        (("slurm", "--setup", "true\r\nid"), "characters alone, but this one has '\\r'"),
+        (("machines", "--setup", "true\u2028id"), "printable characters alone, but this one has"),
+        (("slurm", "--time", "1:00 --uid=0"), "--time: must be a time limit as SLURM writes it, for example"),
+        (("ray", "--hosts", "a,,b"), "--hosts: must be machines' names or addresses"),
+        (("ray", "--hosts", "-oProxyCommand=id,b"), "--hosts: must be machines' names or addresses"),
+        (("ray", "--user", "-oProxyCommand=id"), "--user: must be a user's name"),
+        (("kuberay", "--image", "a b"), "--image: must be an image's name"),
+    ],
+)
+def test_nothing_but_its_value_gets_into_a_script(command, options, message):
+    kind, *more = options
+    ended = command("job", kind, "--spec", "phase", "--runs", "/shared", "--name", "a", *more)
+    assert ended.code == 2
+    assert message in ended.err
+    assert (len(ended.err.splitlines()), ended.out) == (1, "")

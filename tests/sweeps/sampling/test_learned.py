@@ -23,6 +23,7 @@ from gradatlas.sweeps.running.learning import Learner
 from gradatlas.sweeps.running.runs import create_run, sweep_of
 from gradatlas.sweeps.sampling.domains import Range
 from gradatlas.sweeps.sampling.learned import Proposer
+from gradatlas.sweeps.sampling.learned import sampler_class as learned_class
 from gradatlas.sweeps.sampling.objectives import OBJECTIVES, values
 from gradatlas.sweeps.sampling.pure import (
     GridSampler,
@@ -408,3 +409,24 @@ def test_parts_have_grids_of_their_own(tmp_path: Path):
         *(("a", *pair) for pair in itertools.product((2, 4, 8), ("relu", "tanh"))),
         *(("b", depth, "relu") for depth in (2, 4, 8)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ends", "raise SystemExit(0)"),
+        ("breaks", "def"),
+        ("fails", "1 / 0"),
+        ("..a", ""),
+        ("a..b", ""),
+        ("", ""),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_whatever_it_does(name, text, tmp_path, monkeypatch):
+    if text:
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"must be importable, but .* is not; put its folder into PYTHONPATH"
+    ):
+        learned_class(f"{name}.Sampler")
