@@ -121,10 +121,12 @@ def run(
 ) -> None:
     """Run a sweep on this machine, or on a cluster, and write its report."""
     from gradatlas.sweeps.planning.impossible import reject_impossible
-    from gradatlas.sweeps.running.runs import begin_run, is_begun, plan_run, remove_unbegun, run_folder
+    from gradatlas.sweeps.running.runs import plan_run, run_folder
+    from gradatlas.sweeps.running.starting import RunExistsError, new_run
     from gradatlas.sweeps.spec.presets import spec_file
     from gradatlas.sweeps.spec.sweep import load_sweep
     from gradatlas.sweeps.spec.task_files import task_notes
+    from gradatlas.sweeps.store.ledger import Ledger
 
     file = spec_file(spec)
     sweep = load_sweep(file, tuple(overrides or ()))
@@ -132,7 +134,7 @@ def run(
     if go_on:
         if name is None:
             raise UserError("--resume: resumes the run of a name; add --name NAME")
-        if not dry_run and is_begun(folder):
+        if not dry_run and Ledger(folder).is_begun:
             resume(folder, cpus, no_report, json_lines, take_over, address, insecure)
             return
     with _machines(sweep, cpus, address, insecure=insecure) as nodes:
@@ -145,16 +147,20 @@ def run(
             print_notes(notes)
             OUT.print(forecast(sweep, nodes), markup=False)
             return
-        voice, ledger = voice_of(json_lines=json_lines), begin_run(folder, spec, used)
-        voice.plans(sweep.trials, f"{used} CPUs" + (f" of {len(nodes)} nodes" if address else ""), folder)
-        print_notes(notes)
-        plan_run(ledger, sweep, nodes)
-        report = _reporter(no_report, voice)
+        voice, machines = voice_of(json_lines=json_lines), f"{used} CPUs"
+        machines += f" of {len(nodes)} nodes" if address else ""
         try:
-            execute(ledger, sweep, nodes, voice=voice, report=report, in_cluster=bool(address))
-        except UserError:
-            remove_unbegun(ledger)
-            raise
+            with new_run(folder, spec, used, numbered=name is None, take_over=take_over) as ledger:
+                voice.plans(sweep.trials, machines, ledger.folder)
+                print_notes(notes)
+                plan_run(ledger, sweep, nodes)
+                report = _reporter(no_report, voice)
+                execute(ledger, sweep, nodes, voice=voice, report=report, in_cluster=bool(address))
+            return
+        except RunExistsError:
+            if not go_on:
+                raise
+    resume(folder, cpus, no_report, json_lines, take_over, address, insecure)  # begun by another command meanwhile
 
 
 @contextmanager

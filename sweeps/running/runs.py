@@ -21,15 +21,13 @@ from gradatlas.sweeps.planning.packing import (
     packs,
     planned_trials,
 )
+from gradatlas.sweeps.running.starting import new_run
 from gradatlas.sweeps.sampling.samplers import is_learning
 from gradatlas.sweeps.spec.sweep import Sweep, dump_sweep, extended_sweep, load_sweep, parse_sweep
 from gradatlas.sweeps.spec.task_files import npz_bytes, stored_names
-from gradatlas.sweeps.store.environment import environment
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.store.location import Location
 from gradatlas.sweeps.store.storage import location_of
-
-_BEGINNINGS = {"environment.json", "data", "plans", "results"}  # of a run folder without its sweep.toml
 
 
 def usable_cpus(sweep: Sweep, asked: int | None) -> int:
@@ -61,16 +59,6 @@ def run_folder(sweep: Sweep, spec: Path, *, runs: str | Path | Location | None, 
     return location_of(sweep.storage.runs if runs is None else runs).expanduser() / name
 
 
-def is_begun(run: Path | Location) -> bool:
-    """Whether a run is there to resume; what a start left that was killed before its plan is removed."""
-    folder = location_of(run)
-    if (folder / "sweep.toml").is_file():
-        return True
-    if folder.names() <= _BEGINNINGS:
-        folder.remove_tree()
-    return False
-
-
 def create_run(
     folder: Path | Location, sweep: Sweep, spec: str, cpus: int, nodes: Sequence[Node] | None = None
 ) -> Ledger:
@@ -78,21 +66,13 @@ def create_run(
 
     `nodes`: the machines that packs are cut for, by default this one.
     """
-    ledger = begin_run(folder, spec, cpus)
-    plan_run(ledger, sweep, nodes or [this_node(cpus)])
+    with new_run(folder, spec, cpus) as ledger:
+        plan_run(ledger, sweep, nodes or [this_node(cpus)])
     return ledger
 
 
-def begin_run(folder: Path | Location, spec: str, cpus: int) -> Ledger:
-    """The folder of a new run, still without a plan; raises UserError where there is one of that name."""
-    return Ledger.created(folder, environment(folder.name, spec, cpus))
-
-
 def plan_run(ledger: Ledger, sweep: Sweep, nodes: Sequence[Node]) -> None:
-    """Makes a new folder a run: copies of the user's files, the plan, `sweep.toml`.
-
-    Where that fails the folder is removed.
-    """
+    """Makes a new folder, which the caller holds, a run: copies of the user's files, plan, `sweep.toml`."""
     folder, stored = ledger.folder, stored_names(sweep.document)
     try:
         for original, name in stored.items():
@@ -104,17 +84,8 @@ def plan_run(ledger: Ledger, sweep: Sweep, nodes: Sequence[Node]) -> None:
         else:
             ledger.write_plan(_packed(sweep, planned_trials(sweep), nodes), stored)
         ledger.write_sweep(dump_sweep(sweep, folder.name, stored))
-    except BaseException as error:
-        folder.remove_tree()
-        if isinstance(error, OSError):
-            raise UserError(f"{folder}: plan and data cannot be written: {error.strerror}") from None
-        raise
-
-
-def remove_unbegun(ledger: Ledger) -> None:
-    """Removes the folder of a run that was refused before any pack had a result."""
-    if not ledger.finished_packs():
-        ledger.folder.remove_tree()
+    except OSError as error:
+        raise UserError(f"{folder}: plan and data cannot be written: {error.strerror}") from None
 
 
 def _packed(sweep: Sweep, planned: list[Planned], nodes: Sequence[Node]) -> list[list[Planned]]:

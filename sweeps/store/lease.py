@@ -2,9 +2,9 @@
 
 Who wants the run writes a claim, and then looks at all claims: whoever sees another's live claim steps back.
 Stores list what was written before, so of two that start at once at most one goes on (both may step back).
-A holder renews its claim; one that was not renewed for a minute of the store's own clock is dead. What is
-left to chance: a holder that sleeps through that minute (a suspended machine) does not know, until it wakes
-and renews, that another took over; results that it writes until then are the same as the other's.
+A holder renews its claim; one that was not renewed for a minute of the store's own clock is dead. A holder
+that slept through that minute (a suspended machine) asks the store before it takes the run for its own. What
+is left to chance: one that falls asleep between that question and the write after it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from gradatlas.sweeps.errors import UserError
-from gradatlas.sweeps.store.location import Location
+from gradatlas.sweeps.store.location import HeldError, Location
 
 LIVES, RENEWED = 60.0, 15.0  # seconds that a claim lives, and between two renewals
 
@@ -40,38 +39,47 @@ class Lease:
             "process": os.getpid(),
             "over": [],
         }
-        self._last = time.monotonic()
+        self._last = _now()
         self._ended = threading.Event()
-        self.is_lost = False
+        self._lost = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process took the run over; asks the store if the claim was not renewed in time."""
+        if not self._lost and _now() - self._last > self._lives:
+            self._renew_once()
+        return self._lost
 
     @contextmanager
     def held(self, *, take_over: bool) -> Iterator[None]:
-        """Holds the run; raises UserError where another does, unless told to take it over."""
-        self._write()
+        """Holds the run; raises HeldError where another does, unless told to take it over."""
+        renewal = threading.Thread(target=self._renew, daemon=True)
         try:
+            self._write()
             self._reject_others(take_over=take_over)
-            renewal = threading.Thread(target=self._renew, daemon=True)
             renewal.start()
             yield
-            self._ended.set()
-            renewal.join()
         finally:
             self._ended.set()
+            if renewal.ident is not None:
+                renewal.join()  # it would write the claim again
             with suppress(OSError):
                 self._claim.unlink(missing_ok=True)
 
     def _write(self) -> None:
         self._claim.write_whole(json.dumps(self._content).encode())
-        self._last = time.monotonic()
+        self._last = _now()
 
     def _reject_others(self, *, take_over: bool) -> None:
         claims = self._claims()
+        if self._claim not in claims:
+            raise HeldError(f"{self._run}: another process has just taken it over; wait for it or stop it")
         now = claims.pop(self._claim)
         for claim, written in claims.items():
             content = _read(claim)
             age = now - written
             if age <= self._lives and not take_over and not _is_dead(content):
-                raise UserError(
+                raise HeldError(
                     f"{self._run}: {content['owner']} has run it since {content['since']} and said so "
                     f"{max(age, 0):.0f} s ago; wait for it or stop it; if it is dead, wait "
                     f"{max(self._lives - age, 1):.0f} s or take the run with --take-over"
@@ -88,12 +96,15 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(self._renewed):
-            try:
-                self.renew()
-            except OSError:  # the store may come back before the claim dies
-                self.is_lost = time.monotonic() - self._last > self._lives
-            if self.is_lost:
+            self._renew_once()
+            if self._lost:
                 return
+
+    def _renew_once(self) -> None:
+        try:
+            self.renew()
+        except OSError:  # the store may come back before the claim dies
+            self._lost = _now() - self._last > self._lives
 
     def renew(self) -> None:
         """Says that this process lives, or finds that another has the run."""
@@ -101,9 +112,14 @@ class Lease:
         others = [_read(claim) for claim in claims if claim != self._claim]
         displaced = any(self._claim.name in other.get("over", ()) for other in others)
         if self._claim not in claims or displaced:
-            self.is_lost = True
+            self._lost = True
         else:
             self._write()
+
+
+def _now() -> float:
+    """Seconds of a clock that goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _read(claim: Location) -> dict[str, Any]:

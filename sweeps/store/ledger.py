@@ -58,43 +58,93 @@ class Ledger:
     @classmethod
     def opened(cls, folder: Path | Location) -> Ledger:
         """The ledger of an existing run; raises UserError where there is none."""
-        if not (folder / "sweep.toml").is_file():
-            raise UserError(
-                f"{folder}: is not a run folder (it has no sweep.toml); `gradatlas list` shows the runs"
-            )
-        return cls(folder)
-
-    @classmethod
-    def created(cls, folder: Path | Location, environment_json: str) -> Ledger:
-        """A new folder, a run once `write_sweep` ends it; raises UserError where it cannot be made."""
         ledger = cls(folder)
-        try:
-            ledger.folder.mkdir(parents=True)
-            ledger.plans.mkdir(exist_ok=True)
-            ledger.results.mkdir(exist_ok=True)
-            ledger.environment_file.write_whole(environment_json.encode(), lasting=False)
-        except FileExistsError:
-            way_on = (
-                f"or go on with `gradatlas resume {folder}`"
-                if ledger.sweep_file.exists()
-                else "or remove the folder, in which no run was started"
-            )
+        ledger._reject_no_run()
+        if not ledger.is_begun:
             raise UserError(
-                f"{folder}: the run's name must be new, but this folder exists; take another --name, {way_on}"
-            ) from None
-        except OSError as error:
-            raise UserError(f"{folder}: the run folder cannot be written: {error.strerror}") from None
+                f"{folder}: sweep.toml must tell the sweep, but it is empty, as after a power cut; put it "
+                "back from a copy, or run the sweep under a new --name"
+            )
         return ledger
+
+    def _reject_no_run(self) -> None:
+        if not self.sweep_file.is_file():
+            raise UserError(
+                f"{self.folder}: is not a run folder (it has no sweep.toml); `gradatlas list` shows the runs"
+            )
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether this is a run: `sweep.toml`, the last thing that a start writes, is there, not empty."""
+        return self.sweep_file.is_file() and bool(self.sweep_file.read_bytes().strip())
 
     @contextmanager
     def locked(self, *, take_over: bool = False) -> Iterator[None]:
-        """Holds the run for this process; raises UserError where another one does.
+        """Holds the run for this process; raises HeldError where another one does.
 
-        `take_over`: a run in a store is taken from a process that is dead or cut off.
+        A ledger whose run is held stays so. `take_over`: a run in a store is taken from a process that is
+        dead or cut off.
         """
-        with self.folder.held(take_over=take_over) as self._hold:
+        if self._hold is not None:
+            yield
+            return
+        with self._held(take_over=take_over, make=False):
+            if not self.sweep_file.is_file():  # its last holder removed it
+                self.folder.remove_hold()
+            self._reject_no_run()
             self.results.mkdir(exist_ok=True)
             yield
+
+    @contextmanager
+    def locked_for_start(self, *, take_over: bool = False) -> Iterator[None]:
+        """Holds a folder, made if it was missing, in which a run may start; writes nothing into it."""
+        with self._held(take_over=take_over, make=True):
+            yield
+
+    @contextmanager
+    def _held(self, *, take_over: bool, make: bool) -> Iterator[None]:
+        with self.folder.held(take_over=take_over, make=make) as self._hold:
+            try:
+                yield
+            finally:
+                self._hold = None
+
+    def begin(self, environment_json: str) -> None:
+        """Makes the held folder that of a new run, a run once `write_sweep` ends it.
+
+        What an earlier start left is removed. `environment.json` is there before and after everything else:
+        a folder that has it and no `sweep.toml` is that of a start which did not end.
+        """
+        self._clear_parts()
+        self.environment_file.write_whole(environment_json.encode())
+        self.plans.mkdir(exist_ok=True)
+        self.results.mkdir(exist_ok=True)
+
+    def remove(self) -> None:
+        """Removes the run, and the folder where nothing else is in it; only what this process holds."""
+        if self._hold is None or self._hold.is_lost:
+            return
+        self._clear_parts()
+        self.environment_file.unlink(missing_ok=True)
+        self.folder.remove_hold()
+
+    def _clear_parts(self) -> None:
+        """Removes all of a run but `environment.json`."""
+        self.sweep_file.unlink(missing_ok=True)  # first: without its plan it is no run
+        for part in (self.folder / "data", self.plans, self.results, self.states):
+            part.remove_tree()
+        self._clear_drafts(self.folder)
+
+    def _reject_lost(self) -> None:
+        if self.is_lost:
+            raise UserError(f"{self.folder}: another process took the run over; this one writes no more")
+
+    @staticmethod
+    def _clear_drafts(*folders: Location) -> None:
+        """Removes what killed processes had not written to its end."""
+        for folder in folders:
+            for draft in folder.glob(".*.draft"):
+                draft.unlink(missing_ok=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_hold": None}  # Tune pickles what a run is told; a hold stays where it is
@@ -132,17 +182,17 @@ class Ledger:
         self.remove_driver()
         for pack in self.states.names() & self.finished_packs():
             (self.states / pack).remove_tree()
-        for folder in (self.results, self.states, self.plans):
-            for draft in folder.glob(".*.draft"):
-                draft.unlink(missing_ok=True)
+        self._clear_drafts(self.results, self.states, self.plans, self.folder / "data", self.folder)
         self.states.remove_if_empty()  # where no pack is still to do
 
     def write_sweep(self, sweep_toml: str) -> None:
         """Makes the folder a run: written last, so that a killed start leaves no run without a plan."""
+        self._reject_lost()
         self.sweep_file.write_whole(sweep_toml.encode())
 
     def write_data(self, name: str, content: bytes) -> None:
         """Writes a task's file, named relative to the folder."""
+        self._reject_lost()
         (self.folder / name).parent.mkdir(exist_ok=True)
         (self.folder / name).write_whole(content)
 
@@ -159,6 +209,7 @@ class Ledger:
 
         `stored` gives the names of tasks' files in the folder; `note` is for whoever reads `plan_notes`.
         """
+        self._reject_lost()
         names = [pack_name(first_pack + number) for number in range(len(packs))]
         rows = [entry.row(name) for name, pack in zip(names, packs, strict=True) for entry in pack]
         for row in rows:

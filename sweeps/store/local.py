@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -14,8 +15,10 @@ from typing import Any, ClassVar, Self, final
 
 import polars as pl
 
-from gradatlas.sweeps.errors import UserError
-from gradatlas.sweeps.store.location import Folder, Stamp
+from gradatlas.sweeps.store.location import Folder, HeldError, Stamp
+
+# What file systems answer that cannot bring a folder to the disk on demand, or not for this account.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Local(PosixPath):
                     file.flush()
                     os.fsync(file.fileno())
             draft.replace(self)
+            if lasting:
+                _sync_folder(self.parent)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -70,6 +75,11 @@ class Local(PosixPath):
         """See `Location`."""
         with suppress(OSError):
             self.rmdir()
+
+    def remove_hold(self) -> None:
+        """See `Location`. The lock goes last: until then whoever comes finds it held."""
+        (self / ".lock").unlink(missing_ok=True)
+        self.remove_if_empty()
 
     @contextmanager
     def local_copy(self, *folders: Folder) -> Iterator[Self]:
@@ -87,17 +97,52 @@ class Local(PosixPath):
         yield self
 
     @contextmanager
-    def held(self, *, take_over: bool) -> Iterator[Lock]:
+    def held(self, *, take_over: bool, make: bool = False) -> Iterator[Lock]:
         """See `Location`."""
-        with (self / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                hint = "; --take-over is for URLs, here the lock ends with that process" if take_over else ""
-                raise UserError(
-                    f"{self}: another process is running it; wait for it or stop it{hint}"
-                ) from None
+        file = None
+        while file is None:
+            if make:
+                self._make_lasting()
+            file = self._try_lock(take_over=take_over, may_be_gone=make)
+        try:
             yield Lock()
+        finally:
+            os.close(file)
+
+    def _try_lock(self, *, take_over: bool, may_be_gone: bool) -> int | None:
+        """The descriptor that holds the lock; None where its last holder has removed the file meanwhile.
+
+        Only a locked file that still stands in the folder is a lock: others would make one of their own. A
+        link is not followed, since the folder may be a stranger's.
+        """
+        try:
+            file = os.open(self / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except FileNotFoundError:
+            if may_be_gone:
+                return None
+            raise
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file), os.stat(self / ".lock", follow_symlinks=False)):
+                return file
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(file)
+            hint = "; --take-over is for URLs, here the lock ends with that process" if take_over else ""
+            raise HeldError(f"{self}: another process is running it; wait for it or stop it{hint}") from None
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+        return None
+
+    def _make_lasting(self) -> None:
+        """Makes the folder and those above it; a power cut does not undo what was made."""
+        missing = [folder for folder in (self, *self.parents) if not folder.exists()]
+        self.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            _sync_folder(folder.parent)
 
     def is_whole_table(self, *columns: str) -> bool:
         """See `Location`: the end of a Parquet file names its columns."""
@@ -119,3 +164,18 @@ class Local(PosixPath):
         )  # fmt: skip
         rows = found.drop_nulls().group_by(column).len().collect().iter_rows()
         return Counter(dict(rows))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Brings the names in a folder to the disk, where its file system can."""
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # to write in it does not take the right to read it
+        return
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(opened)

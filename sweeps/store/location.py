@@ -12,8 +12,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
+from gradatlas.sweeps.errors import UserError
+
 Stamp = tuple[int, int]  # a file's bytes, and when it was written in ns
 Folder = Literal["", "plans", "results", "data", "report"]  # of a run; "" for the files beside them
+
+HOLDS = {".lock", "lease"}  # what a hold leaves in a run's folder
+
+
+class HeldError(UserError):
+    """Another process holds the run."""
 
 
 class Hold(Protocol):
@@ -81,7 +89,8 @@ class Location(Protocol):
     def write_whole(self, content: Any, *, lasting: bool = True) -> None:
         """The file appears under its name with all its content, or not at all.
 
-        Lasting: a power cut cannot undo it, which takes a disk's time.
+        Lasting: a power cut cannot undo it, which takes a disk's time: the content and the name in its folder
+        are on the disk when this returns.
         """
 
     def unlink(self, missing_ok: bool = False) -> None:
@@ -93,6 +102,9 @@ class Location(Protocol):
     def remove_if_empty(self) -> None:
         """Removes the folder if nothing is in it."""
 
+    def remove_hold(self) -> None:
+        """Removes what `held` made, and the folder if nothing else is in it; for the holder alone."""
+
     def local_copy(self, *folders: Folder) -> AbstractContextManager[Path]:
         """A local folder of the same name with the files of this one and of some folders in it."""
 
@@ -102,11 +114,11 @@ class Location(Protocol):
     def written_locally(self) -> AbstractContextManager[Path]:
         """A local folder to write files into, which are in this one when the context ends."""
 
-    def held(self, *, take_over: bool) -> AbstractContextManager[Hold]:
-        """Holds the run in this folder for one process; raises UserError where another one does.
+    def held(self, *, take_over: bool, make: bool = False) -> AbstractContextManager[Hold]:
+        """Holds the run in this folder for one process; raises HeldError where another one does.
 
         On a disk that is a lock of the operating system, which ends with the process, however it ends; in a
-        store it is a lease, which may be taken over.
+        store it is a lease, which may be taken over. `make`: the folder is made where there is none.
         """
 
     def is_whole_table(self, *columns: str) -> bool:

@@ -168,6 +168,9 @@ class Remote:
     def remove_if_empty(self) -> None:
         """Nothing: an empty folder is none."""
 
+    def remove_hold(self) -> None:
+        """Nothing: the claim goes when the hold ends, and others' claims are not this process' to remove."""
+
     def _listed(self, *, below: bool = False) -> list[fs.FileInfo]:
         chosen = fs.FileSelector(self._path, recursive=below, allow_not_found=True)
         with self._store() as store:
@@ -237,7 +240,7 @@ class Remote:
             upload(Path(scratch), self)
 
     @contextmanager
-    def held(self, *, take_over: bool) -> Iterator[Lease]:
+    def held(self, *, take_over: bool, make: bool = False) -> Iterator[Lease]:
         """See `Location`."""
         lease = Lease(self)
         with lease.held(take_over=take_over):

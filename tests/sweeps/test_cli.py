@@ -213,15 +213,17 @@ def test_what_only_meets_at_some_points_is_one_line_too(command, tmp_path, text,
 
 
 def test_a_start_that_was_killed_before_its_plan_is_no_run(command, spec, tmp_path, monkeypatch):
+    from gradatlas.sweeps.running.runs import create_run
+    from gradatlas.sweeps.spec.sweep import load_sweep
     from gradatlas.sweeps.store.ledger import Ledger
-    from gradatlas.sweeps.store.local import Local
 
-    monkeypatch.setattr(Ledger, "write_plan", lambda *unused: (_ for _ in ()).throw(SystemExit(9)))
-    monkeypatch.setattr(Local, "remove_tree", lambda self: None)  # a kill cleans nothing up
-    assert command("run", spec, "--runs", tmp_path / "runs", "--name", "x").code == 9
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "write_plan", lambda *unused: (_ for _ in ()).throw(SystemExit(9)))
+        patch.setattr(Ledger, "remove", lambda self: None)  # a kill cleans nothing up
+        assert command("run", spec, "--runs", tmp_path / "runs", "--name", "x").code == 9
     assert "is not a run folder" in command("status", tmp_path / "runs" / "x").err
-    again = command("run", spec, "--runs", tmp_path / "runs", "--name", "x")
-    assert "remove the folder, in which no run was started" in again.err
+    assert "is not a run folder" in command("resume", tmp_path / "runs" / "x").err
+    assert create_run(tmp_path / "runs" / "x", load_sweep(spec), "", cpus=1).pending_packs()
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty"])

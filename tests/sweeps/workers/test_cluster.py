@@ -108,22 +108,6 @@ def test_a_run_of_a_name_is_started_once_and_then_resumed(command, spec, tmp_pat
     )
 
 
-def test_what_a_start_that_was_killed_left_is_replaced_and_other_folders_are_not(tmp_path):
-    from gradatlas.sweeps.running.runs import is_begun
-
-    begun, foreign = tmp_path / "begun", tmp_path / "foreign"
-    (begun / "plans").mkdir(parents=True)
-    (begun / "environment.json").touch()
-    foreign.mkdir()
-    (foreign / "thesis.txt").touch()
-    assert not is_begun(begun)
-    assert not begun.exists()
-    assert not is_begun(foreign)
-    assert (foreign / "thesis.txt").exists()
-    (foreign / "sweep.toml").touch()
-    assert is_begun(foreign)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_batch_systems_signals_are_preemptions_with_the_grace_that_was_given(
     planned_run, monkeypatch, number
