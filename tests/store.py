@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from gradatlas.sweeps.store import remote
 
@@ -29,7 +30,8 @@ def store_served() -> Iterator[dict[str, str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-m", "tests.failing_store", str(port)],
+        cwd=Path(__file__).parents[1],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONWARNINGS": "ignore"},
@@ -55,3 +57,11 @@ def _has_made_bucket(url: str) -> bool:
             return True
     except (urllib.error.URLError, OSError):
         return False
+
+
+def let_fail(every: int) -> None:
+    """Lets every `every`-th request to the store that the environment names fail; 0: none."""
+    url = os.environ["AWS_ENDPOINT_URL"]
+    request = urllib.request.Request(f"{url}/_fail/{every}", method="PUT", data=b"")
+    with urllib.request.urlopen(request, timeout=5):
+        pass

@@ -12,14 +12,15 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, TypeVar, final
 
 import pyarrow.parquet as pq
 from pyarrow import ArrowException, fs
@@ -30,15 +31,41 @@ from gradatlas.sweeps.store.location import Folder, Stamp, upload
 
 _READERS = 16  # objects read at the same time
 
+# A busy store refuses now and then what it grants a moment later. The library below asks again at once, but
+# not where the refusal is longer than the object that was asked for; so whole requests are repeated here too.
+_ATTEMPTS = 1  # by the library, at once
+_CONNECT_SECONDS = 2.0
+_FIRST_WAIT = 0.1  # seconds before a request is repeated; every further one waits twice as long
+_PATIENCE = 5.0  # seconds for which a store is asked that has not answered this process yet
+_PATIENCE_OF_A_RUN = 30.0  # and one that has, since a run must not end at its first outage
+_FINAL = re.compile(
+    r"AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|"
+    r"INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT)|HTTP status 40[0134]|ExpiredToken"
+)  # what asking again does not change
+_answered: set[str] = set()  # roots of stores
+
+_Answer = TypeVar("_Answer")
+
 
 @cache
 def _filesystem(root: str, query: str) -> tuple[fs.FileSystem, str]:
     """The store of a URL's scheme and host, and the path under which it knows that host."""
     try:
         store, path = fs.FileSystem.from_uri(f"{root}{f'?{query}' if query else ''}")
+        if isinstance(store, fs.S3FileSystem):  # for which a URL cannot say how patient it is
+            store = fs.S3FileSystem(**store.__reduce__()[1][0] | _s3_options())
     except (ArrowException, OSError, ValueError, ImportError) as error:
         raise UserError(f"{root}: cannot be reached: {_short(error)}") from None
     return store, path
+
+
+def _s3_options() -> dict[str, Any]:
+    """An object is written by one request instead of three, as long as it is small."""
+    return {
+        "allow_delayed_open": True,
+        "connect_timeout": _CONNECT_SECONDS,
+        "retry_strategy": fs.AwsDefaultS3RetryStrategy(max_attempts=_ATTEMPTS),
+    }
 
 
 def _short(error: BaseException) -> str:
@@ -98,19 +125,27 @@ class Remote:
     def _path(self) -> str:
         return f"{_filesystem(self.root, self.query)[1].rstrip('/')}/{self.key}".rstrip("/")
 
-    @contextmanager
-    def _store(self) -> Iterator[fs.FileSystem]:
-        """The store; its errors under this URL's name."""
-        try:
-            yield _filesystem(self.root, self.query)[0]
-        except FileNotFoundError:
-            raise
-        except (OSError, ArrowException) as error:
-            raise StoreError(getattr(error, "errno", None) or 5, _short(error), str(self)) from error
+    def _asked(self, ask: Callable[[fs.FileSystem, str], _Answer]) -> _Answer:
+        """What the store answers, asked again for a while if it fails; its errors under this URL's name."""
+        begun, wait = time.monotonic(), _FIRST_WAIT
+        while True:
+            try:
+                answer = ask(_filesystem(self.root, self.query)[0], self._path)
+            except FileNotFoundError:
+                _answered.add(self.root)
+                raise
+            except (OSError, ArrowException) as error:
+                patience = _PATIENCE_OF_A_RUN if self.root in _answered else _PATIENCE
+                if time.monotonic() - begun + wait > patience or _FINAL.search(str(error)):
+                    raise StoreError(getattr(error, "errno", None) or 5, _short(error), str(self)) from error
+            else:
+                _answered.add(self.root)
+                return answer
+            time.sleep(wait)
+            wait *= 2
 
     def _info(self) -> fs.FileInfo:
-        with self._store() as store:
-            return store.get_file_info(self._path)
+        return self._asked(lambda store, path: store.get_file_info(path))
 
     def exists(self) -> bool:
         """Whether there is such an object, or one below it."""
@@ -127,29 +162,39 @@ class Remote:
 
     def read_bytes(self) -> bytes:
         """The content; raises FileNotFoundError."""
-        with self._opened() as file:
-            return bytes(file.read())
+
+        def read(store: fs.FileSystem, path: str) -> bytes:
+            with store.open_input_file(path) as file:
+                return bytes(file.read())
+
+        return self._asked(read)
 
     def read_text(self, encoding: str) -> str:
         """The content as text; raises FileNotFoundError."""
         return self.read_bytes().decode(encoding)
 
-    @contextmanager
-    def _opened(self) -> Iterator[Any]:
-        """The object as a file to read parts of."""
-        with self._store() as store, store.open_input_file(self._path) as file:
-            yield file
+    def column(self, name: str) -> list[Any]:
+        """A column of the Parquet file that this is, read without the others."""
+
+        def read(store: fs.FileSystem, path: str) -> list[Any]:
+            with store.open_input_file(path) as file:
+                return list(pq.read_table(file, columns=[name])[name].to_pylist())
+
+        return self._asked(read)
 
     def write_whole(self, content: Any, *, lasting: bool = True) -> None:
         """The object has this content, or what it had before."""
-        with self._store() as store, store.open_output_stream(self._path) as file:
-            file.write(content)
+
+        def write(store: fs.FileSystem, path: str) -> None:
+            with store.open_output_stream(path) as file:
+                file.write(content)
+
+        self._asked(write)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Removes the object."""
         try:
-            with self._store() as store:
-                store.delete_file(self._path)
+            self._asked(lambda store, path: store.delete_file(path))
         except FileNotFoundError:
             if not missing_ok:
                 raise
@@ -159,11 +204,12 @@ class Remote:
 
         Whole, since pyarrow leaves an empty object in the folder's name where its last object was removed.
         """
-        with suppress(OSError), self._store() as store:
-            if self.key:
-                store.delete_dir(self._path)
-            else:
-                store.delete_dir_contents(self._path)
+
+        def remove(store: fs.FileSystem, path: str) -> None:
+            (store.delete_dir if self.key else store.delete_dir_contents)(path)
+
+        with suppress(OSError):
+            self._asked(remove)
 
     def remove_if_empty(self) -> None:
         """Nothing: an empty folder is none."""
@@ -173,8 +219,8 @@ class Remote:
 
     def _listed(self, *, below: bool = False) -> list[fs.FileInfo]:
         chosen = fs.FileSelector(self._path, recursive=below, allow_not_found=True)
-        with self._store() as store:
-            return sorted(store.get_file_info(chosen), key=lambda info: info.path)
+        found = self._asked(lambda store, path: store.get_file_info(chosen))
+        return sorted(found, key=lambda info: info.path)
 
     def _at(self, path: str) -> Remote:
         return self / path[len(self._path) + 1 :]
@@ -256,13 +302,8 @@ class Remote:
     def value_counts(self, column: str, tables: Sequence[str]) -> Counter[str]:
         """See `Location`: one column of each object is read, without the others."""
         with ThreadPoolExecutor(_READERS) as threads:
-            columns = threads.map(partial(_column, column), [self / name for name in tables])
+            columns = threads.map(lambda name: (self / name).column(column), tables)
             return Counter(text for texts in columns for text in texts if text is not None)
-
-
-def _column(name: str, table: Remote) -> list[str | None]:
-    with table._opened() as file:
-        return list(pq.read_table(file, columns=[name])[name].to_pylist())
 
 
 def _scratch() -> Path:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from gradatlas.sweeps.store.pack_states import PackStates
 from gradatlas.sweeps.store.remote import Remote
 from gradatlas.sweeps.store.storage import location_of
 from gradatlas.sweeps.workers.pack_run import PackRun
+from tests.store import let_fail
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -86,11 +88,10 @@ def test_an_upload_that_is_cut_off_leaves_what_was_there(folder):
     (folder / "x").write_whole(b"before")
     cut = f"""
 import os
-from gradatlas.sweeps.store.storage import location_of
-with location_of({str(folder)!r})._store() as store:
-    file = store.open_output_stream({(folder / "x")._path!r})
-    file.write(bytes(20_000_000))
-    os._exit(9)
+from gradatlas.sweeps.store.remote import _filesystem
+file = _filesystem({folder.root!r}, "")[0].open_output_stream({(folder / "x")._path!r})
+file.write(bytes(20_000_000))
+os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", cut]).returncode == 9
     assert (folder / "x").read_bytes() == b"before"
@@ -243,3 +244,55 @@ def test_a_claim_of_a_process_of_this_machine_that_ended_is_dead_at_once(folder)
     _claim(folder, "elsewhere", place="another machine", process=ended.pid)
     with pytest.raises(UserError, match="somebody"), Lease(folder).held(take_over=False):
         pass
+
+
+@pytest.fixture
+def failing() -> Iterator[Callable[[int], None]]:
+    """Lets requests to the store fail, until the test ends."""
+    yield let_fail
+    let_fail(0)
+
+
+def test_a_store_that_refuses_now_and_then_is_asked_again(folder, tmp_path, failing):
+    (tmp_path / "two.toml").write_text("[fixed]\nwidth = 8\nsteps = 1\n[search]\npoints = 2\n")
+    failing(5)
+    ledger = create_run(folder / "run", load_sweep(tmp_path / "two.toml"), "two.toml", cpus=1)
+    with ledger.locked():
+        for number in range(10):
+            ledger.write_driver(str(number))  # shorter than the refusal: the library below gives up at once
+            assert ledger.driver() == str(number)
+        for pack in ledger.pending_packs():
+            ledger.write_result(pack, results(ledger.pack_trials(pack)))
+        ledger.clear_states()
+        assert state(ledger).is_complete
+    assert not (ledger.folder / "lease").files()
+    assert not ledger.states.files(below=True)
+
+
+@pytest.mark.parametrize("name", ["status", "resume", "report", "list"])
+def test_a_store_that_refuses_everything_is_one_line(command, remote_run, failing, monkeypatch, name):
+    monkeypatch.setattr(remote, "_PATIENCE", 0.3)
+    monkeypatch.setattr(remote, "_answered", set())  # as in a process that has just started
+    failing(1)
+    runs = ("--runs", remote_run.folder.parent) if name == "list" else (remote_run.folder,)
+    ended = command(name, *runs)
+    assert ended.code == 1
+    assert len(ended.err.strip().splitlines()) == 1
+    assert "s3://bucket/" in ended.err
+    assert "AWS Error" in ended.err
+
+
+def test_a_run_on_a_store_that_refuses_everything_does_not_begin(
+    command, folder, tmp_path, failing, monkeypatch
+):
+    monkeypatch.setattr(remote, "_PATIENCE", 0.3)
+    monkeypatch.setattr(remote, "_answered", set())
+    (tmp_path / "two.toml").write_text("[search]\npoints = 2\n")
+    failing(1)
+    for more in (), ("--resume",):
+        ended = command("run", tmp_path / "two.toml", "--runs", folder, "--name", "x", *more)
+        assert ended.code in (1, 2)
+        assert len(ended.err.strip().splitlines()) == 1
+        assert "AWS Error" in ended.err
+    failing(0)
+    assert folder.files(below=True) == {}
