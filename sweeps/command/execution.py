@@ -68,8 +68,10 @@ def _run_watched(
         with voice.watched(before, cost_ahead(ledger, before), gpus=gpus) as watcher:
             # Ray takes seconds, in which something is on the screen.
             from gradatlas.sweeps.workers.runner import run_packs
+            from gradatlas.sweeps.workers.stopping import hangup_as_sigterm
 
-            ended = run_packs(ledger, sweep, cpus, watcher, in_cluster=in_cluster)
+            with hangup_as_sigterm():
+                ended = run_packs(ledger, sweep, cpus, watcher, in_cluster=in_cluster)
     except KeyboardInterrupt:
         return "interrupted", ()
     return ended.stopped, ended.failures

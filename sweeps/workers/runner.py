@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from uuid import uuid4
 from gradatlas.sweeps.workers import cluster  # isort: skip  (first: it sets what Ray reads)
 
 from ray import tune
+from ray._private import worker as ray_worker
+from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
 from gradatlas.sweeps.errors import UserError
@@ -28,7 +31,7 @@ from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.workers.mixed_feed import MixedFeed
 from gradatlas.sweeps.workers.private_ray import private_folder
 from gradatlas.sweeps.workers.searchers import NodeWatch, PackSearcher, RequeueStranded, slots_by_kind
-from gradatlas.sweeps.workers.stopping import Reason, Stop
+from gradatlas.sweeps.workers.stopping import Reason, Stop, hangups_blocked
 from gradatlas.sweeps.workers.trainable import PackTrainable, resources_of
 from gradatlas.sweeps.workers.watcher import Watcher
 
@@ -185,11 +188,21 @@ def _run_on_own_ray(
 ) -> list[str]:
     """Gives the packs to a Ray that lives as long as this takes; what failed, in one line each."""
     try:
-        with cluster.own_ray(cpus):
+        with ExitStack() as ray:
+            with hangups_blocked():
+                ray.enter_context(cluster.own_ray(cpus))
+            ray.enter_context(stop.watches_head(_own_head()))
             return _run_on_ray(feed, shared, sweep, watcher, stop)
     except SystemExit:  # Ray's own answer to a SIGTERM while it starts
         stop.request("preempted")
         return []
+
+
+def _own_head() -> Callable[[], bool]:
+    """Whether the head process of this process' own Ray has ended; Ray itself notices after a minute."""
+    node = ray_worker._global_node
+    heads: list[Any] = [] if node is None else node.all_processes.get(PROCESS_TYPE_GCS_SERVER, [])
+    return lambda: any(head.process.poll() is not None for head in heads)
 
 
 def _run_on_ray(

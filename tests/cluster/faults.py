@@ -173,13 +173,14 @@ def states(run: Path) -> list[Path]:
 
 
 @contextmanager
-def started(text: str, folder: Path, *arguments: object, **environment: str) -> Iterator[Command]:
+def started(
+    text: str, folder: Path, *arguments: object, through: Sequence[str] = (), **environment: str
+) -> Iterator[Command]:
     """A new run of a sweep in RUNS/run, killed at the end if it still goes on."""
     spec = folder / "sweep.toml"
     spec.write_text(text)
-    command = Command(
-        "run", spec, "--runs", folder, "--name", "run", "--no-report", *arguments, **environment
-    )
+    called = ("run", spec, "--runs", folder, "--name", "run", "--no-report", *arguments)
+    command = Command(*called, through=through, **environment)
     try:
         yield command
     finally:

@@ -110,6 +110,22 @@ def test_rays_node_that_is_killed(tmp_path, expected):
     assert_undisturbed(run, expected)
 
 
+def test_rays_head_process_that_is_killed_ends_the_run_with_a_line(tmp_path, expected):
+    run = tmp_path / "run"
+    with started(TEXT, tmp_path) as command:
+        _in_the_middle(run)
+        os.kill(command.descendants("gcs_server")[0], signal.SIGKILL)
+        code, _, err = command.ended(deadline=30)  # Ray itself takes a minute
+    assert code == 1
+    assert err.splitlines()[-1] == (
+        f"Ray's head process died: what is done is kept; go on with: gradatlas resume {run}"
+    )
+    assert "Traceback" not in err
+    code, _, err = resumed(run)
+    assert code == 0, err
+    assert_undisturbed(run, expected)
+
+
 @pytest.fixture(scope="module")
 def longer_expected(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     """The rows of the longer sweep when nothing disturbs it."""
@@ -122,6 +138,7 @@ def longer_expected(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
         (signal.SIGTERM, False, 75),
         (signal.SIGTERM, True, 75),  # as a batch system does to all processes of a job
         (signal.SIGINT, True, 130),  # as a terminal does
+        (signal.SIGHUP, True, 75),  # as a terminal that goes away does
     ],
 )
 def test_a_run_that_is_told_to_stop_saves_its_packs(tmp_path, longer_expected, stop, everyone, code):
@@ -141,6 +158,16 @@ def test_a_run_that_is_told_to_stop_saves_its_packs(tmp_path, longer_expected, s
         assert not any(PackStates(Ledger(run).states / pack).journal(8).in_hand for pack in in_hand)
     ended_here(run)
     assert_undisturbed(run, longer_expected)
+
+
+def test_a_run_under_nohup_outlives_its_terminal(tmp_path, expected):
+    run = tmp_path / "run"
+    with started(TEXT, tmp_path, through=["nohup"]) as command:
+        _in_the_middle(run)
+        os.killpg(command.process.pid, signal.SIGHUP)
+        code, _, err = command.ended()
+    assert code == 0, err
+    assert_undisturbed(run, expected)
 
 
 def test_a_time_budget_ends_a_run_in_order(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import signal
+import threading
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.spec.sweep import Schedule
+from gradatlas.sweeps.workers import stopping
 from gradatlas.sweeps.workers.runner import reject_unschedulable
-from gradatlas.sweeps.workers.stopping import Stop
+from gradatlas.sweeps.workers.stopping import Stop, hangup_as_sigterm, hangups_blocked
 from gradatlas.sweeps.workers.trainable import PackTrainable
 
 
@@ -111,3 +113,34 @@ def test_a_pack_that_is_done_leaves_no_statistics_in_the_driver(planned_run):
     _Reporter(watcher=None, stop=Stop(planned_run, seconds=None), patience=1).on_trial_complete(1, [], trial)
     assert len(pickle.dumps((trial.metric_analysis, trial.metric_n_steps))) < kept / 20
     assert trial.last_result["progress"] == 1.0
+
+
+def test_a_terminal_that_goes_away_is_a_preemption_and_under_nohup_nothing(planned_run):
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    stop = Stop(planned_run, seconds=None, grace=1e6)
+    with hangup_as_sigterm(), stop.on_signals():
+        with hangups_blocked():
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.reason is None
+        assert stop.reason == "preempted"
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with hangup_as_sigterm():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("reason", [None, "preempted"])
+def test_a_head_process_that_died_ends_the_run_unless_it_is_ending(planned_run, monkeypatch, reason):
+    left = threading.Event()
+    monkeypatch.setattr(stopping, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(stopping, "_leave_without_head", lambda ledger: left.set())
+    looks = threading.Semaphore(0)
+    stop = Stop(planned_run, seconds=None)
+    stop.reason = reason
+    with stop.watches_head(lambda: looks.release() or True):
+        for _ in range(3):
+            looks.acquire()
+        assert left.is_set() == (reason is None)
