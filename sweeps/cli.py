@@ -160,7 +160,8 @@ def run(
         except RunExistsError:
             if not go_on:
                 raise
-    resume(folder, cpus, no_report, json_lines, take_over, address, insecure)  # begun by another command meanwhile
+    # Another command began it meanwhile.
+    resume(folder, cpus, no_report, json_lines, take_over, address, insecure)
 
 
 @contextmanager

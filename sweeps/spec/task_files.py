@@ -59,7 +59,7 @@ def _table(path: Path) -> tuple[pl.DataFrame, list[str]]:
                 f"{path}: must be at most {LARGEST_FILE // 2**20} MiB of numbers, but has {rows} rows of "
                 f"{len(names)} columns; take less into it"
             )
-        index = [name for name in _index_names(path) if name in names]
+        index = [name for name in _index_names(path) if name in names and name not in _LABELS]
         return scan.drop(index).collect(), index
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         raise ValueError(
