@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import isotonic_regression
 
-from gradatlas.analysis.measures.level_crossing import crossing, prefix_losses
+from gradatlas.analysis.measures.level_crossing import _near, crossing, prefix_losses
 
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "line": lambda x: x,
@@ -115,3 +115,32 @@ def test_prefix_losses_are_those_of_scipys_isotonic_regression() -> None:
         # The best rising curve that stays ≤ 0 is the best rising curve, cut at 0.
         fitted = np.minimum(isotonic_regression(y[:n], weights=weight[:n]).x, 0)
         assert found[n] == pytest.approx((weight[:n] * (y[:n] - fitted) ** 2).sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("place", [700, 3000, 5300])
+def test_of_very_many_cells_those_around_the_crossing_decide(place: int) -> None:
+    x = np.linspace(-1, 1, 6000)
+    y = np.clip(x - (x[place - 1] + x[place]) / 2, -0.2, 0.2)
+    found = crossing(x, y)
+    assert (found.low, found.high) == (x[place - 1], x[place])
+    far = np.abs(np.arange(6000) - place + 0.5) > 1500
+    y[far] *= np.random.default_rng(5).uniform(0.5, 2, far.sum())
+    assert crossing(x, y) == found
+
+
+@pytest.mark.parametrize(
+    ("cells", "place", "window"),
+    [
+        (6000, 3000, (2250, 3750)),
+        (6000, 751, (1, 1501)),
+        (6000, 700, (0, 1500)),
+        (6000, 5300, (4500, 6000)),
+        (6000, 5249, (4499, 5999)),
+        (1500, 40, (0, 1500)),
+        (900, 450, (0, 900)),
+    ],
+)
+def test_the_window_is_of_1500_cells_around_the_crossing(
+    cells: int, place: int, window: tuple[int, int]
+) -> None:
+    assert _near(cells, place).indices(cells)[:2] == window

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
 from gradatlas.study.networks.memory import pack_memory
 from gradatlas.study.trial import Trial
@@ -77,3 +80,58 @@ def _beside() -> int:
 
 def test_memory_of_a_network_of_any_depth_is_told_at_once():
     assert pack_memory([Trial(depth=2**62)]) > 2**70
+
+
+def _parameters(trials: list[Trial]) -> int:
+    """Of all networks of a pack, as torch counts them."""
+    total = 0
+    for trial in trials:
+        widths = [trial.features, *[trial.width] * trial.depth, trial.outputs]
+        layers = torch.nn.Sequential(*(torch.nn.Linear(*pair) for pair in pairwise(widths)))
+        total += sum(weight.numel() for weight in layers.parameters())
+    return total
+
+
+# Wide nets on a batch of two: their parameters are nearly all of the memory.
+WIDE = [Trial(depth=depth, width=300, batch_size=2, optimizer="adam", seed=depth) for depth in (9, 4, 4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "clips", "copies"),
+    [("momentum", {}, 4), ("adam", {}, 5), ("adam", {"clip_adaptive": 1.0}, 6)],
+)
+def test_an_optimizer_keeps_float32_copies_of_all_parameters(optimizer, clips, copies):
+    trials = [replace(trial, optimizer=optimizer, **clips) for trial in WIDE]
+    # The signals that are kept, the readout's and those of the backward pass.
+    signals = 4 * sum(2 * 300 * (trial.depth + 3) for trial in trials)
+    turned = 4 * len(trials) * 300**2
+    expected = 48 * 2**20 + 4 * copies * _parameters(trials) + signals + turned
+    # A layer's activation may overwrite what it is of, or stand beside it.
+    assert expected <= pack_memory(trials) <= expected + signals
+
+
+def test_the_profile_holds_float64_parameters_and_what_they_were_drawn_as():
+    trials = [replace(trial, optimizer="sgd") for trial in WIDE]
+    assert pack_memory(trials) == 48 * 2**20 + 8 * 2 * _parameters(trials)
+
+
+@pytest.mark.parametrize(
+    ("setting", "kept", "rows"),
+    [
+        ({"activation": "relu"}, [1] * 5, 3),  # ReLU overwrites its input
+        ({"activation": "tanh", "norm": "batch"}, [1, 3, 3, 3, 3], 3),
+        ({"activation": "gelu", "norm": "layer", "norm_position": "after"}, [2, 4, 4, 4, 4], 3),
+        ({"activation": "gelu", "skip": "residual"}, [1, 3, 3, 3, 3], 4),
+        # There x is added once more, so that ReLU must not overwrite it.
+        ({"activation": "relu", "skip": "preactivation"}, [1, 3, 3, 3, 3], 4),
+    ],
+    ids=str,
+)
+def test_signals_grow_with_the_batch_by_what_each_layer_keeps(setting, kept, rows):
+    small, large = (
+        [Trial(depth=depth, width=10, batch_size=size, steps=1, **setting) for depth in (5, 2)]
+        for size in (400, 1400)
+    )
+    # By the float64 profile, which holds the probe as well.
+    elements = 10 * (sum(kept) + sum(kept[:2]) + 2 * (rows + 1))
+    assert pack_memory(large) - pack_memory(small) == 1000 * 8 * elements

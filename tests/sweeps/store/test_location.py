@@ -186,3 +186,13 @@ def test_its_text_names_it_again(folder):
     assert str(folder / "a" / "b") == f"{folder}/a/b"
     assert folder.resolve() == folder
     assert folder.expanduser() == folder
+
+
+def test_a_files_stamp_is_its_size_and_when_it_was_written_in_nanoseconds(folder):
+    folder.mkdir(parents=True)
+    before = time.time_ns()
+    (folder / "x").write_whole(b"four")
+    ((size, written),) = folder.files().values()
+    assert size == 4
+    # A store keeps whole seconds, and a disk the kernel's ticks.
+    assert before - 2 * 10**9 <= written <= time.time_ns() + 10**9
