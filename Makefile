@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # One process a core.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: help quickstart test test-fast test-cluster check faults lint format install bench gallery clean
+.PHONY: help quickstart test test-fast test-cluster check faults mutants lint format install bench gallery clean
 
 help:  ## what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,6 +29,14 @@ test-cluster: $(VENV)/.installed-dev  ## runs on a real Ray that are killed, sta
 
 faults: $(VENV)/.installed-dev  ## one run whose driver is killed 20 times, and every row of it: 4 minutes
 	$(BIN)/python -m tests.cluster.faults --kills 20
+
+# Which mutants: SAMPLE of all, drawn with SEED, or of those in FILES="study/theory/*", or the one named ONLY.
+SAMPLE ?= 150
+SEED   ?= $(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
+FILES  ?= *
+
+mutants: $(VENV)/.installed-dev  ## the share of random small changes of the source that tests notice: an hour
+	$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --files '$(FILES)' --only '$(ONLY)'
 
 lint: $(VENV)/.installed-dev  ## format, rules and types
 	$(BIN)/ruff format --check .
