@@ -45,9 +45,8 @@ def draw_heat(
 
 
 def edge_ticks(axis: Any, edges: list[float], *, most: int = 5) -> None:
-    """Ticks at edges of the bins, at most that many."""
-    step = max(1, -(-(len(edges) - 1) // (most - 1)))
-    places = list(range(0, len(edges), step))
+    """Ticks at edges of the bins, the outermost always and at most that many."""
+    places = np.unique(np.linspace(0, len(edges) - 1, min(most, len(edges))).round().astype(int)).tolist()
     axis.set_ticks(places, [number(edges[place]) for place in places], rotation=0)
     if axis.axis_name == "x":
         inward(axis)

@@ -56,7 +56,8 @@ def draw(drawing: Drawing) -> Figure:
         for (kind,), _ in kinds
         for sub in ("learned", "diverged", "final loss (median)")
     ]
-    grid = panel_grid(layout, titles, 3, top=0.1, height=1.5 if layout is theme.NARROW else 2.1, foot=0.2)
+    narrow = layout is theme.NARROW
+    grid = panel_grid(layout, titles, 3, top=0.1, height=1.5 if narrow else 2.1, foot=0.36 if narrow else 0.2)
     for place, (_, rows) in enumerate(kinds):
         names = rows.select("column", "threshold").unique().sort("column")["threshold"].to_list()
         scales = rows["scales"][0].to_list()
@@ -71,9 +72,11 @@ def draw(drawing: Drawing) -> Figure:
             axes.set_xticks([step + 0.5 for step in range(len(names))], names, rotation=0)
             edge_ticks(axes.yaxis, scales)
             axes.tick_params(labelleft=axes is panels[0])
+        # A narrow panel has no room for it beside its title.
         panels[2].annotate(
-            f"{number(low)} (yellow) to {number(high)} (dark) and up", (1, 1), xytext=(0, 3), ha="right",
-            xycoords="axes fraction", textcoords="offset points", size=layout.font - 1.5,
+            f"{number(low)} (yellow) to {number(high)} (dark) and up", (1, 0 if narrow else 1), ha="right",
+            xytext=(0, -18 if narrow else 3), va="top" if narrow else "bottom", xycoords="axes fraction",
+            textcoords="offset points", size=layout.font - 1.5,
         )  # fmt: skip
     grid.figure.text(0.5, 0.07 / grid.height, "clip threshold, loosest to tightest", ha="center", va="bottom")
     grid.figure.text(0.06 / grid.width, 0.5, r"weight scale $\sigma_w$", rotation=90, ha="left", va="center")

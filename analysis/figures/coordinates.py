@@ -60,7 +60,9 @@ def draw(drawing: Drawing) -> Figure:
     narrow = layout is theme.NARROW
     height = 3.7
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((0.4 / width, 0.75 / height, 1 - 1.1 / width, 2.5 / height))
+    left, right = (0.65 if narrow else 0.4), 0.7  # room for slanted names and for the last axis' ticks
+    axes = figure.add_axes((left / width, 0.75 / height, 1 - (left + right) / width, 2.5 / height))
+    room = 72 * (width - left - right) / (count - 0.84)  # points between two axes
     lines = {key[0]: rows for key, rows in data.group_by("trial", maintain_order=True)}
     jitter = {trial: 0.03 * (place % 13 / 12 - 0.5) for place, trial in enumerate(lines)}
     groups: dict[str, list[np.ndarray]] = {name: [] for name in (*REGIMES, "diverged")}
@@ -75,7 +77,7 @@ def draw(drawing: Drawing) -> Figure:
         [line for name in order for line in groups[name]], colors=colours, linewidths=0.7, alpha=0.45
     )
     axes.add_collection(collection)
-    _draw_axes(axes, heads, layout, narrow=narrow)
+    _draw_axes(axes, heads, layout, narrow=narrow, room=room)
     axes.set(xlim=(-0.08, count - 0.92), ylim=(-0.06, 1.06))
     axes.axis("off")
     handles = [theme.line_handle(REGIME_COLOURS[name], name) for name in REGIMES]
@@ -90,16 +92,18 @@ def draw(drawing: Drawing) -> Figure:
     return figure
 
 
-def _draw_axes(axes: Axes, heads: pl.DataFrame, layout: theme.Layout, *, narrow: bool) -> None:
+def _draw_axes(axes: Axes, heads: pl.DataFrame, layout: theme.Layout, *, narrow: bool, room: float) -> None:
     last = len(heads) - 1
+    size = layout.font - (2.8 if narrow else 1.8)
+    most = min(12, int((room - 3) / (0.6 * size)))  # a letter is about 0.6 of its size wide
     for row in heads.iter_rows(named=True):
         x = row["axis"]
         axes.plot([x, x], [0, 1], color=INK, linewidth=0.9, zorder=5)
         box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
         for place, text in zip(row["ticks"], row["tick_names"], strict=True):
             axes.annotate(
-                shortened(text, 12), (x, place), xytext=(3, 0), textcoords="offset points", va="center",
-                size=layout.font - (2.8 if narrow else 1.8), bbox=box, zorder=6, parse_math=False,
+                shortened(text, most), (x, place), xytext=(3, 0), textcoords="offset points", va="center",
+                size=size, bbox=box, zorder=6, parse_math=False,
             )  # fmt: skip
         axes.annotate(
             row["name"], (x, -0.06), xytext=(0, -4), textcoords="offset points", va="top",

@@ -37,7 +37,7 @@ def draw(drawing: Drawing) -> Figure:
     """A dot per network; on the diagonal the two factors cancel."""
     data, layout = drawing.table, drawing.layout
     columns = grid_columns(panel_groups(data), layout.columns)
-    grid = panel_grid(layout, titles(data), columns, top=0.4)
+    grid = panel_grid(layout, titles(data), columns, top=0.4, left=0.72)
     x_range, y_range = (_range(data[name].to_numpy()) for name in _FACTORS)
     for axes, (_, rows) in zip(grid.panels, data.group_by("panel", maintain_order=True), strict=True):
         _draw_panel(axes, rows, crowded=len(data) > MOST_VECTORS)

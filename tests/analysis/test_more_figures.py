@@ -221,6 +221,48 @@ def test_axes_are_logarithmic_where_a_parameter_spans_decades() -> None:
     assert steps.positions.tolist() == [1.0, 0.0, 0.5]
 
 
+def test_ticks_of_a_continuous_axis_are_its_ends_and_its_middle() -> None:
+    logarithmic = scale("learning_rate", pl.Series(np.geomspace(1e-2, 100.0, 9)))
+    assert logarithmic.ticks == [(0.0, "0.01"), (0.5, "1"), (1.0, "100")]
+    linear = scale("bias_std", pl.Series(np.linspace(1.0, 2.0, 9)))
+    assert linear.ticks == [(0.0, "1"), (0.5, "1.5"), (1.0, "2")]
+    assert linear.positions == pytest.approx(np.arange(9) / 8)
+
+
+def test_the_last_coordinate_is_the_gradient_from_minus_eight_to_eight_decades() -> None:
+    decades = [-math.inf, -8.0, -4.0, 0.0, 8.0, 20.0]
+    rows = [row(n, learning_rate=0.1 + n, gradient_decades=g) for n, g in enumerate(decades)]
+    found = coordinates.table(trials(rows)).filter(pl.col("name") == "gradient G").sort("trial")
+    assert found["place"].to_list() == [0.0, 0.0, 0.25, 0.5, 1.0, 1.0]
+    assert dict(zip(found["ticks"][0], found["tick_names"][0], strict=True)) == {
+        0.0: "≤ −8", 0.5: "0", 1.0: "≥ +8",
+    }  # fmt: skip
+
+
+def test_coordinates_show_four_hundred_trials_on_eight_axes_and_the_gradient() -> None:
+    parameters = ("depth", "width", "batch_size", "steps", "momentum", "sigma_b", "learning_rate", "adam_eps")
+    rows = [row(n, weight_gain=1.0 + n, **dict.fromkeys(parameters, n + 2)) for n in range(500)]
+    found = coordinates.table(trials(rows))
+    assert (found["trial"].n_unique(), found["axis"].n_unique()) == (400, 9)
+
+
+def test_the_map_is_told_panel_by_panel_in_its_order() -> None:
+    names = [f"part {letter}" for letter in "abcdefghijkl"]
+    rows = [
+        row(24 * n + step, part=name, weight_gain=1.0 + step, gradient_decades=0.0 if step <= n else 5.0)
+        for n, name in enumerate(names)
+        for step in range(12)
+    ]
+    table = regime_map.table(trials(rows))
+    headings = table.select("heading", "subheading", "panel").unique().sort("panel")
+    told = regime_map.alt(table, LIMITS)
+    places = [told.index(sub or head) for head, sub, _ in headings.iter_rows()]
+    assert len(places) == 12
+    assert places == sorted(places)
+    assert " 8\u00a0%" in told
+    assert " 100\u00a0%" in told
+
+
 def test_the_planted_study_has_a_table_for_every_figure() -> None:
     data = trials(rich_rows())
     assert [name for name, plot in FIGURES.items() if plot.table(data, LIMITS).is_empty()] == []

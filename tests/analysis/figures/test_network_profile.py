@@ -37,6 +37,13 @@ def test_each_seed_and_the_median_are_drawn():
         np.testing.assert_allclose(sorted(drawn), sorted(expected), atol=1e-12)
 
 
+@pytest.mark.parametrize(("rows", "name"), [(ROWS, "median of 3"), (ROWS[:1], "one network")])
+def test_the_gradients_panel_says_what_its_thick_line_is(rows, name):
+    gradient, forward = draw(table(rows)).axes
+    assert [text.get_text() for text in gradient.get_legend().get_texts()] == [name]
+    assert forward.get_legend() is None
+
+
 def test_zeros_leave_the_frame_and_missing_numbers_are_not_drawn():
     row = {"seed": 0, "gradient_profile": [-math.inf, -1.0, 0.0], "forward_profile": [0.0, 1.0, None]}
     assert _line(table([row]), "forward", "median") == [0.0, 1.0, None]
