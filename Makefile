@@ -30,7 +30,7 @@ test-cluster: $(VENV)/.installed-dev  ## runs on a real Ray that are killed, sta
 faults: $(VENV)/.installed-dev  ## one run whose driver is killed 20 times, and every row of it: 4 minutes
 	$(BIN)/python -m tests.cluster.faults --kills 20
 
-# Which mutants: SAMPLE of all, drawn with SEED, or of those in FILES="study/theory/*", or the one named ONLY.
+# Which mutants: SAMPLE of all, drawn with SEED, or of those in FILES="study/theory/*", or those named ONLY.
 SAMPLE ?= 150
 SEED   ?= $(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
 FILES  ?= *
@@ -77,4 +77,4 @@ gallery:  ## the pictures of README and docs: RUN=… PHASE=…
 	$(BIN)/gradatlas theory --activation tanh --plot analysis/gallery/phase_diagram.png --measured $(PHASE)
 
 clean:  ## remove what was made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis

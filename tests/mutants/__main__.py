@@ -157,7 +157,7 @@ def main() -> None:
         "--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of the sample"
     )
     parser.add_argument("--files", default="*", help="of which files, as a pattern")
-    parser.add_argument("--only", default="", help="one, by its name")
+    parser.add_argument("--only", default="", help="those with these names")
     parser.add_argument("--budget", type=float, default=300.0, help="seconds of tests for one of them")
     chosen = parser.parse_args()
     import_libraries()
@@ -165,7 +165,7 @@ def main() -> None:
     found = [site for site in sites(copy) if fnmatch(site[0].path, chosen.files)]
     sample = random.Random(chosen.seed).sample(found, min(chosen.sample, len(found)))
     if chosen.only:
-        sample = [site for site in found if site[0].name == chosen.only]
+        sample = [site for site in found if site[0].name in chosen.only.split()]
     if not sample:
         parser.error(f"there is no such mutant: {chosen.only or chosen.files}")
     covering = CoverageMap(_FOLDER / "coverage", copy)

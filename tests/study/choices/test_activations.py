@@ -44,3 +44,14 @@ def test_what_is_declared_of_an_activation_holds(name):
         assert float(phi.value(torch.zeros(1), None)) != 0
     if phi.far_out is None:
         assert float(phi.value(torch.tensor([1e6]), None).abs()) <= 1
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_kinks_are_declared_where_the_slope_jumps_or_bends_and_nowhere_else(name):
+    phi = ACTIVATIONS[name]
+    at = torch.linspace(-10, 10, 401, dtype=torch.float64)  # steps of 1/20; all kinks are at whole numbers
+    step = 1e-4
+    left, middle, right = (phi.derivative(at + shift) for shift in (-step, 0.0, step))
+    # The second difference of a smooth φ′ is of the order of the step squared, of one that bends of the step.
+    kinks = (left - 2 * middle + right).abs() > step / 10
+    assert tuple(at[kinks].round(decimals=6).tolist()) == phi.kinks
