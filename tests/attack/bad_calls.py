@@ -657,7 +657,7 @@ export {{folder}}
 export {{folder}} --optuna-storage x
 export missing --optuna-storage journal://x
 run {{spec}} --runs . --name planned
-run {{spec}} --runs . --name folder
+run {{spec}} --runs {{planned}} --name plans
 run {{spec}} --runs {{fifo}}
 run {{spec}} --runs {{link}}
 extend {{planned}} --points 0
