@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,12 +30,29 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     draft.replace(path)
 
 
+# What NumPy, zipfile and torch raise for damaged, encrypted and forged files; a header that claims more bytes
+# than there is memory is a MemoryError.
+_UNREADABLE = (
+    OSError, ValueError, EOFError, TypeError, KeyError, AttributeError, MemoryError, OverflowError,
+    RuntimeError, RecursionError, SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+def _reject_compressed(stored: Any) -> None:
+    """Raises ValueError for what `save_tensors` never writes: a small file may unpack to any size."""
+    if any(member.compress_type != zipfile.ZIP_STORED for member in stored.zip.infolist()):
+        raise ValueError("it is compressed")
+
+
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """What `save_tensors` wrote; raises ValueError where the file is no such thing."""
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise ValueError("it is not a file")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            _reject_compressed(stored)
             tensors = {name: torch.from_numpy(stored[name]) for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{path}: must be a saved state (.npz), but cannot be read: {error}") from None
     return {
         name.removeprefix(_BFLOAT16): tensor.view(torch.bfloat16) if name.startswith(_BFLOAT16) else tensor

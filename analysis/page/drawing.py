@@ -180,7 +180,7 @@ def work(job: Path) -> None:
     for line in sys.stdin:
         name = line.strip()
         told = json.loads((job / "job.json").read_text())
-        trials = pl.read_parquet(job / "trials.parquet").lazy()
+        trials = pl.read_parquet(job / "trials.parquet", glob=False).lazy()
         found = draw_figure(FIGURES[name], trials, Limits(**told["limits"]), Path(told["folder"]), job)
         (job / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
         print(name, flush=True)

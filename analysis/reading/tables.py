@@ -72,7 +72,7 @@ def scan_results(run: Run, *, thorough: bool = False) -> tuple[pl.LazyFrame, lis
     if unreadable:
         raise NoResultsError(
             f"{run}: none of its {len(unreadable)} result files can be read (first {unreadable[0]}); "
-            f"delete them and `gradatlas resume {run}`"
+            f"`gradatlas resume {run}` runs again what is damaged"
         )
     raise NoResultsError(
         f"{run}: has no results yet; `gradatlas resume {run}` runs what its plan still lacks"

@@ -63,13 +63,28 @@ class Journal:
 
 def read_journal(path: Location, trials: int) -> Journal:
     """The journal of a pack of so many trials; a blank one where there is none, or none that can be read."""
+    blank = Journal((0, trials))
     try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            return blank
         stored = json.loads(path.read_bytes())
         journal = Journal(**{**stored, "cuts": tuple(stored["cuts"])})
-    except (OSError, ValueError, TypeError, KeyError):
-        return Journal((0, trials))
-    whole = journal.cuts[0] == 0 and journal.cuts[-1] == trials
-    return journal if whole else Journal((0, trials))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return blank
+    return journal if _is_sound(journal, trials) else blank
+
+
+def _is_sound(journal: Journal, trials: int) -> bool:
+    """Whether a journal that was read says what a worker could have written of a pack of so many trials."""
+    counts = (*journal.cuts, journal.deaths, journal.deaths_of_driver)
+    return (
+        all(type(count) is int and count >= 0 for count in counts)
+        and type(journal.in_hand) is bool
+        and type(journal.driver) is str
+        and journal.cuts[:1] == (0,)
+        and journal.cuts[-1] == trials
+        and all(first < last for first, last in pairwise(journal.cuts))
+    )
 
 
 def journal_bytes(journal: Journal) -> bytes:

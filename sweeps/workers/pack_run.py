@@ -113,7 +113,10 @@ class PackRun:
         experiment = self._new(piece)
         try:
             self._states.load_piece(piece, experiment.load)
-        except ValueError:  # a state that a power cut left half written
+        except OSError:
+            raise
+        except Exception:  # a state that a power cut left half written, or whose tensors fit another net
+            self._states.drop_piece(piece)
             return self._new(piece)
         return experiment
 
