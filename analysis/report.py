@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -23,7 +22,6 @@ from gradatlas.analysis.reading.tables import NoResultsError
 
 Progress = Callable[[str], None]
 
-_log = logging.getLogger(__name__)
 
 __all__ = ["NoResultsError", "write_report"]
 
@@ -55,8 +53,6 @@ def write_report(
 def _write(
     content: RunContent, out: Path | None, say: Progress, processes: list[FigureProcess], scratch: Path
 ) -> Path:
-    for fault in content.unreadable:
-        _log.warning("%s: left out of the report: %s", content.run, fault)
     target = out or content.run / "report" / "report.html"
     say(f"read {content.size:,} trials")
     folder = scratch / "figures" if out else content.run / "report" / "figures"

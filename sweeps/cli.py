@@ -251,7 +251,7 @@ def _go_on(
     """Runs what a run has no result of, and `points` more in every part."""
     from gradatlas.sweeps.running.runs import sweep_of
 
-    sweep = sweep_of(ledger)
+    sweep = sweep_of(ledger, may_import=True)
     with _machines(sweep, cpus, address, insecure=insecure) as nodes:
         execute(
             ledger,

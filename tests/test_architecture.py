@@ -65,8 +65,8 @@ EXCEPTIONS = {
 ORDER = {
     "study": [
         "shapes", "lazy_torch", "input_files", "randomness", "state", "regimes", "choices", "trial",
-        "networks", "profiles", "families", "records", "theory", "training", "experiment", "single",
-        "one_network", "chain",
+        "networks", "profiles", "families", "records", "result_files", "theory", "training", "experiment",
+        "single", "one_network", "chain",
     ],
     "sweeps": [
         "errors", "sampling", "spec", "planning", "store", "running", "workers", "jobs", "command", "cli",

@@ -183,7 +183,7 @@ def _bounds(found: regions.StableRange) -> str:
 def _environment(run: Path) -> dict[str, Any]:
     try:
         found = json.loads(_text(run / "environment.json") or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -204,12 +204,12 @@ def _moment(text: str) -> str:
     """An ISO time to the minute; anything else as it is."""
     try:
         return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
     except (OSError, UnicodeDecodeError):
         return ""

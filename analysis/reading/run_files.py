@@ -36,7 +36,10 @@ class RunFiles:
 
     def _local_files(self, folder: str) -> list[str] | None:
         run = Path(self._run)
-        return [str(file) for file in (run / folder).glob("*")] if run.is_dir() else None
+        if not run.is_dir():
+            return None
+        # Folders and pipes are no results, and a pipe would let a reader wait for ever.
+        return [str(file) for file in (run / folder).glob("*") if file.is_file() and _is_text(str(file))]
 
     def _remote_files(self, folder: str) -> list[str] | None:
         store, root = self._store()
@@ -48,6 +51,8 @@ class RunFiles:
     def text(self, name: str) -> str:
         """The text of a file of the run; empty where it cannot be read."""
         try:
+            if self.is_local and not (Path(self._run) / name).is_file():
+                return ""
             return self._bytes(name).decode("utf-8")
         except (OSError, UnicodeDecodeError):
             return ""
@@ -67,6 +72,15 @@ class RunFiles:
             raise OSError(f"{self._run}: cannot be reached: {str(error).splitlines()[0]}") from None
         return store, root.rstrip("/")
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the run is a folder of this machine."""
+        return not self._is_url
+
+    def content(self, table: str) -> bytes:
+        """All bytes of a file of a folder of this machine; raises OSError."""
+        return Path(table).read_bytes()
+
     def schema(self, table: str) -> pl.Schema:
         """The columns of a Parquet file, from its end; raises PolarsError where it is not whole."""
         return pl.scan_parquet(table, storage_options=self._options, glob=False).collect_schema()
@@ -81,6 +95,15 @@ class RunFiles:
             tables, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False,
             storage_options=self._options,
         )  # fmt: skip
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8, as all are that gradatlas writes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _storage_options(url: str) -> dict[str, str] | None:

@@ -7,6 +7,7 @@ G = -inf is a number here (a gradient that is exactly zero): the median and the 
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +21,14 @@ from gradatlas.analysis.reading.cells import cells
 from gradatlas.analysis.reading.run_files import Run, RunFiles
 from gradatlas.study.records import column_types
 from gradatlas.study.regimes import DEFAULT_LIMITS, OUTCOMES, Limits, is_severe, regime
+from gradatlas.study.result_files import file_fault, is_planned_by_us, pack_codes
 
 __all__ = [
     "SCHEMA", "Counts", "NoResultsError", "Run", "Unreadable", "cells", "counts", "failures", "labelled",
     "layer_quantiles", "layers", "read_sweep", "scan_plans", "scan_results", "scan_runs", "sweep_limits",
 ]  # fmt: skip
+
+_log = logging.getLogger("gradatlas.analysis.reading")
 
 SCHEMA = pl.Schema(column_types(pl))
 
@@ -114,16 +118,45 @@ def _scan(run: Run, folder: str, thorough: bool) -> tuple[pl.LazyFrame | None, l
         raise NoResultsError(f"{run}: cannot be read: {str(error).splitlines()[0]}") from None
     if tables is None:
         return None
+    codes = _codes(files) if folder == "results" else {}
     with ThreadPoolExecutor(files.readers) as pool:
-        found = pool.map(lambda table: _fault(files, table, thorough=thorough), tables)
+        found = pool.map(lambda table: _fault(files, table, codes, thorough=thorough), tables)
         faults = dict(zip(tables, found, strict=True))
     unreadable = [Unreadable(Path(table), fault) for table, fault in faults.items() if fault]
+    for fault in unreadable:
+        _log.warning("%s: left out: %s", run, fault)
     sound = [table for table in tables if not faults[table]]
     return (files.scan(sound, SCHEMA) if sound else None), unreadable
 
 
-def _fault(files: RunFiles, table: str, *, thorough: bool) -> str:
-    """Why a table cannot be scanned, in one line; empty if it can."""
+def _codes(files: RunFiles) -> dict[str, str]:
+    """Of each planned pack a code of its trials; empty where no plan is there to compare results with."""
+    codes: dict[str, str] = {}
+    if not files.is_local:
+        return codes
+    for table in files.tables("plans") or ():
+        try:
+            if not file_fault(files.content(table), pl, name=Path(table).stem):
+                codes |= pack_codes(files.read(table).select("pack", "trial"))
+        except (pl.exceptions.PolarsError, OSError):
+            return {}
+    return codes if is_planned_by_us(codes) else {}
+
+
+def _fault(files: RunFiles, table: str, codes: Mapping[str, str], *, thorough: bool) -> str:
+    """Why a table cannot be scanned, in one line; empty if it can.
+
+    On a disk the whole file is checked, and against the plan. In a store an upload is whole or not there, and
+    its footer alone is read.
+    """
+    if codes:
+        name = Path(table).stem
+        if name not in codes:
+            return "is not the result of a pack of the plan"
+        try:
+            return file_fault(files.content(table), pl, name=name, trials=codes[name])
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
     try:
         schema = files.schema(table)
         if thorough:
@@ -138,19 +171,25 @@ def _fault(files: RunFiles, table: str, *, thorough: bool) -> str:
 
 def read_sweep(run: Run) -> dict[str, Any]:
     """The run's sweep file; empty where there is none that can be read."""
+    text = RunFiles(run).text("sweep.toml")
     try:
-        return tomllib.loads(RunFiles(run).text("sweep.toml"))
-    except ValueError:
-        return {}
+        sweep = tomllib.loads(text)
+    except (ValueError, RecursionError):
+        sweep = {}
+    if not sweep:
+        _log.warning("%s: sweep.toml is missing or damaged; the default limits are taken", run)
+    return sweep
 
 
 def sweep_limits(sweep: Mapping[str, Any]) -> Limits:
     """The limits that a sweep file sets, the defaults for those it does not name."""
     table = sweep.get("limits", {})
     known = {entry.name for entry in fields(Limits)}
-    return (
-        Limits(**{name: value for name, value in table.items() if name in known}) if table else DEFAULT_LIMITS
-    )
+    try:
+        return Limits(**{name: value for name, value in table.items() if name in known})
+    except (AttributeError, TypeError, ValueError) as error:
+        _log.warning("sweep.toml: limits are damaged (%s); the default limits are taken", error)
+        return DEFAULT_LIMITS
 
 
 def labelled(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.LazyFrame:

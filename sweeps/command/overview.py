@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradatlas.sweeps.command.options import ERR, OUT, RunArgument, RunsOption
+from gradatlas.sweeps.errors import UserError
 
 if TYPE_CHECKING:
     from gradatlas.sweeps.running.runs import State
@@ -50,7 +51,7 @@ def _status_lines(run: Path, now: State) -> list[str]:
         lines.append(f"proposed so far: {now.proposed} of {now.planned} trials")
     if now.outcomes:
         lines.append("training: " + ", ".join(f"{count} {label}" for label, count in now.outcomes.items()))
-    lines += [f"cannot be read: {path}" for path in now.damaged]
+    lines += [f"left out: {fault}" for fault in now.damaged]
     if not now.is_complete:
         lines.append(f"go on with: gradatlas resume {run}")
     return lines
@@ -74,6 +75,8 @@ def export(
 
     ledger = Ledger.opened(run)
     sweep = sweep_of(ledger)
+    for fault in ledger.results_found()[1].items():
+        ERR.print("warning: left out: results/{}: {}".format(*fault), markup=False)
     written = 0
     with ERR.status("export …") as status:
 
@@ -95,11 +98,15 @@ def list_runs(
     from gradatlas.sweeps.running.runs import state
     from gradatlas.sweeps.store.ledger import Ledger
 
-    folders = sorted(path.parent for path in runs.glob("*/sweep.toml"))
+    folders = sorted(path.parent for path in runs.glob("*/sweep.toml") if path.is_file())
     if not folders:
         OUT.print(f"no runs in {runs}; start one with: gradatlas run quickstart", markup=False)
     for folder in folders:
-        now = state(Ledger(folder))
+        try:
+            now = state(Ledger(folder))
+        except UserError as error:  # the other runs are there all the same
+            OUT.print(f"{error}", markup=False)
+            continue
         mark = "complete" if now.is_complete else "not complete"
         OUT.print(f"{folder}  {now.finished}/{now.planned} trials  {mark}", markup=False)
 

@@ -45,17 +45,10 @@ def _reported(folder: Location, out: Path | None, say: Callable[[str], None]) ->
 
 def write_report(folder: Location, out: Path | None = None, *, voice: Voice) -> None:
     """Writes the report of a run's folder and says where it is."""
-    import logging
-
     from gradatlas.analysis.reading.tables import NoResultsError
 
-    # The analysis names files that it cannot read as warnings of its logger.
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    logger = logging.getLogger("gradatlas.analysis")
-    logger.addHandler(handler)
     try:
-        with ERR.status("report …") as status:
+        with _warnings(), ERR.status("report …") as status:
             written = _reported(folder, out, lambda doing: status.update(f"report: {doing}"))
     except NoResultsError as error:
         raise UserError(str(error)) from None
@@ -64,8 +57,6 @@ def write_report(folder: Location, out: Path | None = None, *, voice: Voice) -> 
     except OSError as error:
         file = out or error.filename or folder
         raise UserError(f"{file}: the report cannot be written: {error.strerror}") from None
-    finally:
-        logger.removeHandler(handler)
     voice.wrote_report(written)
 
 
@@ -88,12 +79,28 @@ def report(
 
 
 @contextmanager
+def _warnings() -> Iterator[None]:
+    """Shows what the analysis leaves out, which it names as warnings of its logger."""
+    import logging
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logger = logging.getLogger("gradatlas.analysis")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
 def _no_results(run: Location) -> Iterator[None]:
     """Turns what the analysis cannot read into the user's message."""
     from gradatlas.analysis.reading.tables import NoResultsError
 
     try:
-        yield
+        with _warnings():
+            yield
     except NoResultsError as error:
         raise UserError(str(error)) from None
     except ValueError as error:

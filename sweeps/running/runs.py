@@ -122,7 +122,7 @@ def extend_run(ledger: Ledger, points: int) -> Sweep:
 
     The caller holds the run. `complete_plan` plans them, now or after a kill.
     """
-    sweep = sweep_of(ledger)
+    sweep = sweep_of(ledger, may_import=True)
     if sweep.search.sampler == "grid":
         raise UserError(
             f"{ledger.folder}: a grid has no further points; run it with more levels under a new --name"
@@ -132,13 +132,18 @@ def extend_run(ledger: Ledger, points: int) -> Sweep:
         tomllib.loads(text), "sweep.toml", folder=ledger.here("", "data")
     )  # more than a sampler takes?
     ledger.write_sweep(text)
-    return sweep_of(ledger)
+    return sweep_of(ledger, may_import=True)
 
 
-def sweep_of(ledger: Ledger) -> Sweep:
-    """The sweep that a run was made from."""
-    folder = ledger.here("", "data")
-    return load_sweep(folder / "sweep.toml")
+def sweep_of(ledger: Ledger, *, may_import: bool = False) -> Sweep:
+    """The sweep that a run was made from.
+
+    `may_import`: a sampler by import path is imported, which runs code; only who runs packs needs it.
+    """
+    sweep = load_sweep(ledger.here("", "data") / "sweep.toml", may_import=may_import)
+    if "name" not in sweep.document:  # which every run's has
+        raise UserError("sweep.toml: is damaged: it must have a name; put it back from a copy")
+    return sweep
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ class State:
     packs: int
     finished_packs: int
     outcomes: dict[str, int]
-    damaged: tuple[str, ...]  # result files that cannot be read
+    damaged: tuple[str, ...]  # files that are left out, and what is wrong with each
 
     @property
     def is_complete(self) -> bool:
@@ -161,27 +166,33 @@ class State:
 
 def state(ledger: Ledger) -> State:
     """Counts from the ledger alone, also while the run is going on."""
-    sizes, finished = ledger.pack_sizes(), ledger.finished_packs()
+    sizes = ledger.pack_sizes()
+    finished, faults = ledger.results_found()
     here = sorted(finished & set(sizes))
     outcomes = ledger.results.value_counts("outcome", [f"{pack}.parquet" for pack in here])
-    present = {path.stem for path in ledger.results.glob("*.parquet")}
+    asked, fault = _trials_asked_for(ledger)
     return State(
-        planned=max(_trials_asked_for(ledger), sum(sizes.values())),
+        planned=max(asked, sum(sizes.values())),
         proposed=sum(sizes.values()),
         finished=sum(size for pack, size in sizes.items() if pack in finished),
         packs=len(sizes),
         finished_packs=len(here),
         outcomes=dict(sorted(outcomes.items())),
-        damaged=tuple(sorted(f"results/{pack}.parquet" for pack in present - finished)),
+        damaged=(*fault, *sorted(f"results/{_shown(name)}: {wrong}" for name, wrong in faults.items())),
     )
 
 
-def _trials_asked_for(ledger: Ledger) -> int:
-    """Trials that `sweep.toml` asks for; 0 where it cannot be read, so that the plan counts alone."""
+def _shown(name: str) -> str:
+    """A file's name with what is not UTF-8 in it escaped."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _trials_asked_for(ledger: Ledger) -> tuple[int, tuple[str, ...]]:
+    """Trials that `sweep.toml` asks for; 0 and what is wrong with it where the plan counts alone."""
     try:
-        return sweep_of(ledger).trials
-    except UserError:
-        return 0
+        return sweep_of(ledger).trials, ()
+    except UserError as error:
+        return 0, (str(error),)
 
 
 def cost_ahead(ledger: Ledger, now: State) -> float:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -34,6 +36,7 @@ def sampler_class(sampler: str) -> type[BaseSampler]:
         known: type[BaseSampler] = getattr(optuna.samplers, LEARNING[sampler])
         return known
     module, _, name = sampler.rpartition(".")
+    _announce(module, sampler)
     try:
         if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module):
             raise ImportError(module)
@@ -45,6 +48,12 @@ def sampler_class(sampler: str) -> type[BaseSampler]:
     if not (isinstance(found, type) and issubclass(found, BaseSampler)) or issubclass(found, PureSampler):
         raise ValueError(f"must be a class of Optuna samplers, but {sampler!r} is not")
     return found
+
+
+@cache
+def _announce(module: str, sampler: str) -> None:
+    """Says once in a process that a module's code is about to run: a sweep file may be someone else's."""
+    print(f"imports {module} for sampler {sampler}", file=sys.stderr, flush=True)
 
 
 def option_names(sampler: str) -> list[str]:

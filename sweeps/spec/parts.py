@@ -9,7 +9,7 @@ from typing import Any
 from gradatlas.study.trial import PARAMETERS, reject_bad_value, trial_of
 from gradatlas.sweeps.errors import SpecError
 from gradatlas.sweeps.sampling.domains import MOST_TRIALS, Domain, parse_domain
-from gradatlas.sweeps.sampling.samplers import is_learning
+from gradatlas.sweeps.sampling.samplers import LEARNING, is_learning
 from gradatlas.sweeps.spec.search_rules import grid_points, reject_unlearnable
 from gradatlas.sweeps.spec.spec_tables import Search, parsed_table, reject_unknown, table_of
 
@@ -36,8 +36,13 @@ class Part:
         return {**self.scientific, **self.nuisance}
 
 
-def parts_of(document: Mapping[str, Any], search: Search, source: str) -> tuple[Part, ...]:
-    """The parts of a sweep file; one named "main" where it lists none."""
+def parts_of(
+    document: Mapping[str, Any], search: Search, source: str, *, may_import: bool = True
+) -> tuple[Part, ...]:
+    """The parts of a sweep file; one named "main" where it lists none.
+
+    Without `may_import` a sampler by import path is not tried on them.
+    """
     base = {role: table_of(document.get(role, {}), source, role) for role in ROLES}
     listed = document.get("part")
     # A grid has as many points as it has, unless the file says a number, which must be right.
@@ -45,11 +50,11 @@ def parts_of(document: Mapping[str, Any], search: Search, source: str) -> tuple[
     if isinstance(listed, list) and len(listed) > _MOST_PARTS:
         raise SpecError(f"{source}: part: must be at most {_MOST_PARTS} tables, but there are {len(listed)}")
     if listed is None:
-        return (_part("main", base, general, search, source, ""),)
+        return (_part("main", base, general, search, source, "", may_import=may_import),)
     if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
         raise SpecError(f"{source}: part: must be one or more [[part]] tables")
     parts = tuple(
-        _listed_part(entry, f"part {number}: ", base, general, search, source)
+        _listed_part(entry, f"part {number}: ", base, general, search, source, may_import=may_import)
         for number, entry in enumerate(listed, 1)
     )
     names = [part.name for part in parts]
@@ -75,6 +80,8 @@ def _listed_part(
     general: int | None,
     search: Search,
     source: str,
+    *,
+    may_import: bool,
 ) -> Part:
     """The part of one [[part]] table, `where` in the file."""
     reject_unknown(entry, _PART_KEYS, f"{source}: {where.strip().rstrip(':')}", "key")
@@ -89,7 +96,8 @@ def _listed_part(
     counts = parsed_table(Search, own, source, f"{where}search").model_dump(include=set(own))
     roles = {role: table_of(entry.get(role, {}), source, f"{where}{role}") for role in ROLES}
     points = counts.get("points", general)
-    return _part(name, _merged(base, roles), points, search.model_copy(update=counts), source, where)
+    counted = search.model_copy(update=counts)
+    return _part(name, _merged(base, roles), points, counted, source, where, may_import=may_import)
 
 
 def _merged(
@@ -110,6 +118,8 @@ def _part(
     search: Search,
     source: str,
     where: str,
+    *,
+    may_import: bool,
 ) -> Part:
     _reject_two_roles(roles, source, where)
     scientific, nuisance = (
@@ -125,7 +135,7 @@ def _part(
             points = grid_points(scientific, points)
         part = Part(name, scientific, nuisance, dict(roles["fixed"]), points or 0, search.seeds)
         _reject_impossible_trials(part)
-        if is_learning(search.sampler):
+        if is_learning(search.sampler) and (may_import or search.sampler in LEARNING):
             reject_unlearnable(
                 search.sampler,
                 search.options,

@@ -14,8 +14,13 @@ from gradatlas.sweeps.sampling.objectives import OBJECTIVES
 from gradatlas.sweeps.sampling.samplers import LEARNING, PURE, is_learning, most_trials
 
 
-def reject_bad_sampler(sampler: str, options: Mapping[str, Any], objective: str) -> None:
-    """Raises ValueError "KEY: …" where [search] does not hold together."""
+def reject_bad_sampler(
+    sampler: str, options: Mapping[str, Any], objective: str, *, may_import: bool = True
+) -> None:
+    """Raises ValueError "KEY: …" where [search] does not hold together.
+
+    Without `may_import` a sampler by import path is not asked what it takes.
+    """
     names = [*PURE, *LEARNING]
     if sampler not in names and "." not in sampler:
         raise ValueError(
@@ -31,7 +36,8 @@ def reject_bad_sampler(sampler: str, options: Mapping[str, Any], objective: str)
         if options:
             raise ValueError(f"options: must be empty with sampler {sampler}, which has none")
         return
-    _reject_unfit_learner(sampler, options, objective)
+    if may_import or sampler in LEARNING:
+        _reject_unfit_learner(sampler, options, objective)
 
 
 def _reject_unfit_learner(sampler: str, options: Mapping[str, Any], objective: str) -> None:

@@ -51,12 +51,15 @@ class Sweep:
         return sum(part.points * self.search.nuisance_draws * part.seeds for part in self.parts)
 
 
-def load_sweep(path: Path, overrides: tuple[str, ...] = ()) -> Sweep:
-    """The sweep of a TOML file, with `--set` overrides; raises SpecError, one line that says what to do."""
+def load_sweep(path: Path, overrides: tuple[str, ...] = (), *, may_import: bool = True) -> Sweep:
+    """The sweep of a TOML file, with `--set` overrides; raises SpecError, one line that says what to do.
+
+    Without `may_import` a sampler's import path is taken as it stands, so that reading runs no code.
+    """
     document = parsed_toml(spec_text(path), path.name)
     for override in overrides:
         _apply_override(document, override)
-    return parse_sweep(document, path.name, folder=path.parent)
+    return parse_sweep(document, path.name, folder=path.parent, may_import=may_import)
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:
@@ -88,7 +91,9 @@ def _toml_value(text: str, override: str) -> Any:
         ) from None
 
 
-def parse_sweep(document: Mapping[str, Any], source: str, folder: Path = Path()) -> Sweep:
+def parse_sweep(
+    document: Mapping[str, Any], source: str, folder: Path = Path(), *, may_import: bool = True
+) -> Sweep:
     """The sweep of a parsed document; `source` names it in messages, its files are looked for in `folder`."""
     known = ("question", *ROLES, *TABLES, "part")
     reject_unfit(document, source)
@@ -103,10 +108,10 @@ def parse_sweep(document: Mapping[str, Any], source: str, folder: Path = Path())
     }
     search: Search = tables["search"]  # type: ignore[assignment]
     try:
-        reject_bad_sampler(search.sampler, search.options, search.objective)
+        reject_bad_sampler(search.sampler, search.options, search.objective, may_import=may_import)
     except ValueError as error:
         raise SpecError(f"{source}: search.{error}") from None
-    parts = parts_of(document, search, source)
+    parts = parts_of(document, search, source, may_import=may_import)
     if search.sampler == "grid" and "points" not in document.get("search", {}):
         search = tables["search"] = search.model_copy(update={"points": parts[0].points})
     reject_too_many(parts, search, source)

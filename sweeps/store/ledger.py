@@ -20,6 +20,7 @@ import polars as pl
 
 from gradatlas.study.choices.own_data import is_file_name
 from gradatlas.study.records import Role
+from gradatlas.study.result_files import file_fault, pack_codes, plan_fault
 from gradatlas.study.trial import Trial
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.costs import cost
@@ -53,7 +54,8 @@ class Ledger:
         self._driver_file = self.states / "driver"
         self._hold: Hold | None = None
         self._data: Path | None = None  # where the tasks' files are on this machine
-        self._seen: dict[Location, Stamp] = {}  # whole results
+        self._seen: dict[Location, tuple[Stamp, str]] = {}  # files that were checked, and what is wrong
+        self._codes: dict[Location, dict[str, str]] = {}  # of each plan: its packs' trials
 
     @classmethod
     def opened(cls, folder: Path | Location) -> Ledger:
@@ -236,8 +238,11 @@ class Ledger:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        file = self.results / f"{pack}.parquet"
         try:
-            content = (self.results / f"{pack}.parquet").read_bytes()
+            if file.can_be_damaged and pack not in self.finished_packs():
+                return None
+            content = file.read_bytes()
             return list(pq.read_table(pa.BufferReader(content), columns=list(columns)).to_pylist())
         except (FileNotFoundError, pa.ArrowInvalid):
             return None
@@ -249,12 +254,7 @@ class Ledger:
     def plan(self) -> pl.LazyFrame:
         """Identity, parameters and predicted cost of every planned trial."""
         files = sorted((self.here("plans") / "plans").resolve().glob("*.parquet"))
-        damaged = [path for path in files if not location_of(path).is_whole_table()]
-        if damaged or not files:
-            what = f"plans/{damaged[0].name} cannot be read" if damaged else "plans/ holds no plan"
-            raise UserError(
-                f"{self.folder}: {what}; put it back from a copy, or run sweep.toml again under a new --name"
-            )
+        self._check_plans()
         # Resolved and without globbing: Polars gives "~" and "*" in a path a meaning of its own.
         # Plans of version 0.1.0 have no cost.
         return pl.scan_parquet(files, schema=_plan_schema(), missing_columns="insert", glob=False)
@@ -311,27 +311,86 @@ class Ledger:
     def write_result(self, pack: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes a pack's results and removes its states; identity and task's name come from the plan."""
         identity = (*schema("identity"), "task")
+        file = self.results / f"{pack}.parquet"
         planned = [{name: row[name] for name in identity} for row in self.pack_rows(pack)]
         whole = [{**row, **who} for row, who in zip(rows, planned, strict=True)]
-        write_table(self.results / f"{pack}.parquet", pl.DataFrame(whole, schema(), orient="row"))
+        trials = [row["trial"] for row in planned]
+        write_table(file, pl.DataFrame(whole, schema(), orient="row"), trials=trials)
         (self.states / pack).remove_tree()
 
-    def finished_packs(self) -> set[str]:
-        """Packs that have a whole result file; a truncated one does not count."""
-        results = self.results.files().items()
-        return {file.stem for file, stamp in results if self._is_result(file, stamp)}
+    def _check_plans(self) -> dict[str, str]:
+        """The packs of all plans and codes of their trials; raises UserError where a plan is not sound.
 
-    def _is_result(self, file: Location, stamp: Stamp) -> bool:
-        """Whether a file is a whole result; its end is read once as long as the file stays as it is."""
-        if not file.name.endswith(".parquet"):
-            return False
-        if not file.can_be_damaged or self._seen.get(file) == stamp:
-            return True
-        if file.is_whole_table("trial", "outcome"):
-            self._seen[file] = stamp
-        return self._seen.get(file) == stamp
+        Each file is read once as long as it stays as it is.
+        """
+        folder = location_of(self.here("plans") / "plans")
+        files = {file: stamp for file, stamp in folder.files().items() if file.name.endswith(".parquet")}
+        fault = "" if files else "plans/ holds no plan"
+        codes: dict[str, str] = {}
+        for file, stamp in files.items():
+            if self._seen.get(file, (None,))[0] != stamp:
+                wrong, found = _checked_plan(file)
+                self._seen[file], self._codes[file] = (stamp, wrong), found
+            wrong, found = self._seen[file][1], self._codes[file]
+            if not wrong and found.keys() & codes.keys():
+                wrong = "has packs that another plan has too"
+            fault = fault or (f"plans/{file.name} cannot be read: {wrong}" if wrong else "")
+            codes |= found
+        if fault:
+            raise UserError(
+                f"{self.folder}: {fault}; put it back from a copy, or run sweep.toml again under a new --name"
+            )
+        return codes
+
+    def results_found(self) -> tuple[set[str], dict[str, str]]:
+        """(packs with a sound result, what is wrong with each other file or folder of `results/`).
+
+        A result is sound if it is as it was written, and holds the trials that the plan has for its pack. In
+        a store, where an upload is whole or not there, only the names are compared with the plan. Of one
+        listing: what appears later is not there yet.
+        """
+        codes, listed = self._check_plans(), self.results.files()
+        faults = {file.name: self._fault(file, stamp, codes) for file, stamp in listed.items()}
+        known = {file.name for file in listed}
+        finished = {name.removesuffix(".parquet") for name, fault in faults.items() if not fault}
+        wrong = {name: fault for name, fault in faults.items() if fault and not name.startswith(".")}
+        if self.results.can_be_damaged:  # a store has no folders, pipes or links
+            for name in sorted(self.results.names() - known):
+                if name.removesuffix(".parquet") in codes and not (self.results / name).is_file():
+                    wrong[name] = "must be a file, but is none"
+        return finished, wrong
+
+    def _fault(self, file: Location, stamp: Stamp, codes: Mapping[str, str]) -> str:
+        """What is wrong with a file of `results/`; it is read once as long as it stays as it is."""
+        if not file.name.endswith(".parquet") or file.stem not in codes:
+            return "is not the result of a pack of the plan"
+        if not file.can_be_damaged:
+            return ""
+        if self._seen.get(file, (None,))[0] != stamp:
+            try:
+                fault = file_fault(file.read_bytes(), pl, name=file.stem, trials=codes[file.stem])
+            except OSError as error:
+                fault = f"cannot be read ({error.strerror})"
+            self._seen[file] = stamp, fault
+        return self._seen[file][1]
+
+    def finished_packs(self) -> set[str]:
+        """Packs that have a sound result."""
+        return self.results_found()[0]
 
     def pending_packs(self) -> list[str]:
         """Planned packs without a result."""
         finished = self.finished_packs()
         return [pack for pack in self.pack_sizes() if pack not in finished]
+
+
+def _checked_plan(file: Location) -> tuple[str, dict[str, str]]:
+    """(what is wrong with a plan's file, the code of each of its packs' trials)."""
+    try:
+        content = file.read_bytes()
+        wrong = file_fault(content, pl, name=file.stem)
+        frame = None if wrong else pl.read_parquet(content)
+        wrong = wrong if frame is None else plan_fault(frame)
+        return wrong, {} if wrong else pack_codes(frame)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        return f"cannot be read ({str(error).splitlines()[0]})", {}

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from gradatlas.study.result_files import file_fault
 from gradatlas.sweeps.store.journal import Journal, Piece, journal_bytes, read_journal
 from gradatlas.sweeps.store.location import Location
 from gradatlas.sweeps.store.parquet import schema, write_table
@@ -55,12 +56,21 @@ class PackStates:
         return self._folder / f"{piece[0]}-{piece[1]}.parquet"
 
     def has_rows(self, piece: Piece) -> bool:
-        """Whether the rows of a piece are written."""
-        return self._rows_file(piece).is_whole_table("trial", "outcome")
+        """Whether the rows of a piece are written, and as they were written."""
+        file = self._rows_file(piece)
+        try:
+            return file.is_file() and not file_fault(file.read_bytes(), pl, name=self._name(piece))
+        except OSError:
+            return False
+
+    def _name(self, piece: Piece) -> str:
+        """What the seal of a piece's rows says; rows of a piece have no trials' numbers yet."""
+        return f"{self._folder.name}.{piece[0]}-{piece[1]}"
 
     def write_rows(self, piece: Piece, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes the rows of a piece, until the pack is whole."""
-        write_table(self._rows_file(piece), pl.DataFrame(rows, schema(), orient="row"))
+        frame = pl.DataFrame(rows, schema(), orient="row")
+        write_table(self._rows_file(piece), frame, name=self._name(piece))
 
     def rows(self, piece: Piece) -> list[dict[str, Any]]:
         """The rows that `write_rows` wrote; without the identity, which comes from the plan."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from io import BytesIO
 
 import polars as pl
 
-from gradatlas.study.records import SCHEMA_VERSION, Role, column_types
+from gradatlas.study.records import Role, column_types
+from gradatlas.study.result_files import file_metadata, sealed, trials_code
 from gradatlas.sweeps.store.location import Location
 
 
@@ -18,8 +19,19 @@ def schema(*roles: Role) -> pl.Schema:
     return pl.Schema(column_types(pl, *roles))
 
 
-def write_table(file: Location, frame: pl.DataFrame, more: Mapping[str, str] | None = None) -> None:
-    """Writes a frame whole, with `more` in the file's metadata."""
+def write_table(
+    file: Location,
+    frame: pl.DataFrame,
+    more: Mapping[str, str] | None = None,
+    *,
+    name: str | None = None,
+    trials: Iterable[int] | None = None,
+) -> None:
+    """Writes a frame whole and sealed, with `more` in the file's metadata.
+
+    The seal says that it was written under `name`, by default the file's own, and which trials it holds.
+    """
     sink = BytesIO()
-    frame.write_parquet(sink, metadata={"gradatlas.columns": str(SCHEMA_VERSION), **(more or {})})
-    file.write_whole(sink.getbuffer())
+    code = "-" if trials is None else trials_code(trials)
+    frame.write_parquet(sink, metadata={**file_metadata(name or file.stem, code), **(more or {})})
+    file.write_whole(sealed(sink.getvalue()))
