@@ -28,6 +28,11 @@ _STORED_TASK = re.compile(r"data/[^/\\\x00]+\.(npz|parquet)")
 _IDENTITY = ("trial", "part", "point", "draw", "repetition", "seed", "pack")
 
 
+def printable(name: str) -> str:
+    """A file's name with escapes for bytes that are no text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def trials_code(trials: Iterable[int]) -> str:
     """A checksum of trials' numbers, in whatever order they stand."""
     return f"{zlib.crc32(np.sort(np.asarray(list(trials), np.int64)).tobytes()):08x}"
@@ -80,8 +85,8 @@ def _footer(content: bytes) -> int:
 
 def _schema_fault(content: bytes, library: Any) -> str:
     version = library.read_parquet_metadata(BytesIO(content)).get("gradatlas.columns", "1")
-    if version != str(SCHEMA_VERSION):
-        return f"was written by another version of gradatlas (columns {version}, known is {SCHEMA_VERSION})"
+    if not version.isdecimal() or int(version) > SCHEMA_VERSION:
+        return f"was written by a later version of gradatlas (columns {version}, known is {SCHEMA_VERSION})"
     known = column_types(library)
     schema = library.read_parquet_schema(BytesIO(content))
     if "trial" not in schema:

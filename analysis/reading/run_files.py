@@ -38,8 +38,7 @@ class RunFiles:
         run = Path(self._run)
         if not run.is_dir():
             return None
-        # Folders and pipes are no results, and a pipe would let a reader wait for ever.
-        return [str(file) for file in (run / folder).glob("*") if file.is_file() and _is_text(str(file))]
+        return [str(file) for file in (run / folder).glob("*")]
 
     def _remote_files(self, folder: str) -> list[str] | None:
         store, root = self._store()
@@ -95,15 +94,6 @@ class RunFiles:
             tables, schema=schema, missing_columns="insert", extra_columns="ignore", glob=False,
             storage_options=self._options,
         )  # fmt: skip
-
-
-def _is_text(name: str) -> bool:
-    """Whether a file's name is UTF-8, as all are that gradatlas writes."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _storage_options(url: str) -> dict[str, str] | None:

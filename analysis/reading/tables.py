@@ -21,7 +21,7 @@ from gradatlas.analysis.reading.cells import cells
 from gradatlas.analysis.reading.run_files import Run, RunFiles
 from gradatlas.study.records import column_types
 from gradatlas.study.regimes import DEFAULT_LIMITS, OUTCOMES, Limits, is_severe, regime
-from gradatlas.study.result_files import file_fault, is_planned_by_us, pack_codes
+from gradatlas.study.result_files import file_fault, is_planned_by_us, pack_codes, printable
 
 __all__ = [
     "SCHEMA", "Counts", "NoResultsError", "Run", "Unreadable", "cells", "counts", "failures", "labelled",
@@ -122,7 +122,7 @@ def _scan(run: Run, folder: str, thorough: bool) -> tuple[pl.LazyFrame | None, l
     with ThreadPoolExecutor(files.readers) as pool:
         found = pool.map(lambda table: _fault(files, table, codes, thorough=thorough), tables)
         faults = dict(zip(tables, found, strict=True))
-    unreadable = [Unreadable(Path(table), fault) for table, fault in faults.items() if fault]
+    unreadable = [Unreadable(Path(printable(table)), fault) for table, fault in faults.items() if fault]
     for fault in unreadable:
         _log.warning("%s: left out: %s", run, fault)
     sound = [table for table in tables if not faults[table]]
@@ -136,7 +136,7 @@ def _codes(files: RunFiles) -> dict[str, str]:
         return codes
     for table in files.tables("plans") or ():
         try:
-            if not file_fault(files.content(table), pl, name=Path(table).stem):
+            if Path(table).is_file() and not file_fault(files.content(table), pl, name=Path(table).stem):
                 codes |= pack_codes(files.read(table).select("pack", "trial"))
         except (pl.exceptions.PolarsError, OSError):
             return {}
@@ -149,20 +149,19 @@ def _fault(files: RunFiles, table: str, codes: Mapping[str, str], *, thorough: b
     On a disk the whole file is checked, and against the plan. In a store an upload is whole or not there, and
     its footer alone is read.
     """
-    if codes:
-        name = Path(table).stem
-        if name not in codes:
-            return "is not the result of a pack of the plan"
-        try:
-            return file_fault(files.content(table), pl, name=name, trials=codes[name])
-        except OSError as error:
-            return f"cannot be read ({error.strerror})"
+    name = Path(table).stem
+    if codes and name not in codes:
+        return "is not the result of a pack of the plan"
     try:
+        if files.is_local:
+            if not Path(table).is_file():  # a pipe would let a reader wait for ever
+                return "must be a file, but is none"
+            return file_fault(files.content(table), pl, name=name, trials=codes.get(name))
         schema = files.schema(table)
         if thorough:
             files.read(table)
     except (pl.exceptions.PolarsError, OSError) as error:
-        return f"not a whole Parquet file ({str(error).splitlines()[0]})"
+        return f"not a whole Parquet file ({(str(error).splitlines() or ['no reason'])[0]})"
     if "trial" not in schema:
         return "has no column 'trial'"
     wrong = [name for name, dtype in schema.items() if name in SCHEMA and dtype != SCHEMA[name]]
@@ -182,14 +181,18 @@ def read_sweep(run: Run) -> dict[str, Any]:
 
 
 def sweep_limits(sweep: Mapping[str, Any]) -> Limits:
-    """The limits that a sweep file sets, the defaults for those it does not name."""
+    """The limits that a sweep file sets, the defaults for those it does not name.
+
+    Raises ValueError for others than there can be: with guessed ones every regime could be wrong.
+    """
     table = sweep.get("limits", {})
+    if not isinstance(table, Mapping):
+        raise ValueError(f"sweep.toml: limits must be a table, but is {table!r}")
     known = {entry.name for entry in fields(Limits)}
     try:
         return Limits(**{name: value for name, value in table.items() if name in known})
-    except (AttributeError, TypeError, ValueError) as error:
-        _log.warning("sweep.toml: limits are damaged (%s); the default limits are taken", error)
-        return DEFAULT_LIMITS
+    except TypeError as error:
+        raise ValueError(f"sweep.toml: limits must be numbers ({error})") from None
 
 
 def labelled(trials: pl.LazyFrame, limits: Limits = DEFAULT_LIMITS) -> pl.LazyFrame:

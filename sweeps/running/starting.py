@@ -60,7 +60,7 @@ def _removed_unless_begun(ledger: Ledger) -> Iterator[None]:
         yield
     except BaseException as error:
         with suppress(OSError):
-            refused = isinstance(error, UserError) and not ledger.finished_packs()
+            refused = isinstance(error, UserError) and not any(ledger.results.glob("pack-*.parquet"))
             if refused or not ledger.is_begun:
                 ledger.remove()
         raise

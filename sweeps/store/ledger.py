@@ -20,7 +20,7 @@ import polars as pl
 
 from gradatlas.study.choices.own_data import is_file_name
 from gradatlas.study.records import Role
-from gradatlas.study.result_files import file_fault, pack_codes, plan_fault
+from gradatlas.study.result_files import file_fault, pack_codes, plan_fault, printable
 from gradatlas.study.trial import Trial
 from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.planning.costs import cost
@@ -315,6 +315,8 @@ class Ledger:
         planned = [{name: row[name] for name in identity} for row in self.pack_rows(pack)]
         whole = [{**row, **who} for row, who in zip(rows, planned, strict=True)]
         trials = [row["trial"] for row in planned]
+        if file.can_be_damaged and not file.is_file():
+            file.remove_tree()  # a folder of that name, which no file can replace
         write_table(file, pl.DataFrame(whole, schema(), orient="row"), trials=trials)
         (self.states / pack).remove_tree()
 
@@ -353,7 +355,7 @@ class Ledger:
         faults = {file.name: self._fault(file, stamp, codes) for file, stamp in listed.items()}
         known = {file.name for file in listed}
         finished = {name.removesuffix(".parquet") for name, fault in faults.items() if not fault}
-        wrong = {name: fault for name, fault in faults.items() if fault and not name.startswith(".")}
+        wrong = {printable(name): why for name, why in faults.items() if why and not name.startswith(".")}
         if self.results.can_be_damaged:  # a store has no folders, pipes or links
             for name in sorted(self.results.names() - known):
                 if name.removesuffix(".parquet") in codes and not (self.results / name).is_file():

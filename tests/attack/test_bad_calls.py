@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.attack.bad_calls import CALLS, SPECS, TASKS, VALUES, spec_text
-
-_GUARD = 10  # seconds after which a call counts as hanging; all take under two
+from tests.attack.guard import guarded
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +58,6 @@ def folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (place / "work" / name).unlink(missing_ok=True)
 
 
-@contextmanager
-def _guarded() -> Iterator[None]:
-    """A call that hangs is ended, and fails."""
-
-    def ended(*unused: object) -> None:
-        raise AssertionError(f"still at it after {_GUARD} s")
-
-    before = signal.signal(signal.SIGALRM, ended)
-    signal.alarm(_GUARD)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def _tree(folder: Path) -> dict[str, int]:
     """Every file with its time; of folders only that they are there. A run that was held has its `.lock`."""
     return {
@@ -88,7 +69,7 @@ def _tree(folder: Path) -> dict[str, int]:
 
 def _assert_refused(command, folder: Path, *arguments: object) -> None:
     before = _tree(folder)
-    with _guarded():
+    with guarded():
         ended = command(*arguments)
     assert ended.code == 2, ended
     assert len(ended.err.splitlines()) == 1, ended.err

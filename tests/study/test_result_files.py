@@ -57,7 +57,7 @@ def test_a_trial_twice_and_a_later_version_are_named():
     assert _fault(_file([1, 1], seal=False), [1]) == "has a trial twice"
     sink = BytesIO()
     pl.DataFrame({"trial": [1]}).write_parquet(sink, metadata={"gradatlas.columns": "99"})
-    assert "another version" in _fault(sink.getvalue(), [1])
+    assert "a later version" in _fault(sink.getvalue(), [1])
 
 
 def _plan(**values: object) -> pl.DataFrame:

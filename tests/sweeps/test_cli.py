@@ -126,7 +126,7 @@ def test_status_reads_the_ledger_alone(command, finished_run):
     ended = command("status", finished_run.folder)
     assert ended.code == 0
     assert "not complete, 19 of 24 trials" in ended.out
-    assert f"cannot be read: results/{victim.name}" in ended.out
+    assert f"left out: results/{victim.name}: not a whole Parquet file" in ended.out
 
 
 def test_list_and_version(command, finished_run, tmp_path):
