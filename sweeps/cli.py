@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,8 +29,9 @@ from gradatlas.sweeps.command.options import (
     print_notes,
     reject_bad_arguments,
 )
+from gradatlas.sweeps.command.streams import lasting_streams
 from gradatlas.sweeps.command.voice import voice_of
-from gradatlas.sweeps.errors import FAILURE, USER_ERROR, UserError
+from gradatlas.sweeps.errors import FAILURE, USER_ERROR, UserError, masked, said_of
 from gradatlas.sweeps.workers import submit
 
 if TYPE_CHECKING:
@@ -56,23 +57,39 @@ app = typer.Typer(
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
     try:
+        with lasting_streams():
+            code = _called()
+    except OSError as error:  # what was to be shown is lost: a full disk
+        code = FAILURE
+        with suppress(OSError, AttributeError):
+            sys.stderr.write(f"gradatlas: {said_of(error)}\n")
+    sys.exit(code)
+
+
+def _called() -> int:
+    """The exit code of the command that the arguments name."""
+    try:
         reject_bad_arguments(sys.argv[1:])
-        sys.exit(app(standalone_mode=False, prog_name="gradatlas") or 0)
+        return app(standalone_mode=False, prog_name="gradatlas") or 0
     except NoArgsIsHelpError:  # the help has been printed
-        sys.exit(USER_ERROR)
+        return USER_ERROR
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "gradatlas"
-        ERR.print(f"{command}: {_sentence(error.format_message())}; see: {command} --help")
-        sys.exit(USER_ERROR)
+        return _told(f"{command}: {_sentence(error.format_message())}; see: {command} --help", USER_ERROR)
     except UserError as error:
-        ERR.print(f"gradatlas: {error}")
-        sys.exit(USER_ERROR)
+        return _told(f"gradatlas: {error}", USER_ERROR)
     except OverflowError as error:
-        ERR.print(f"gradatlas: a number is too large to compute with: {error}")
-        sys.exit(USER_ERROR)
+        return _told(f"gradatlas: a number is too large to compute with: {error}", USER_ERROR)
     except OSError as error:
-        ERR.print(f"gradatlas: {error.filename or 'a file'}: {error.strerror}")
-        sys.exit(FAILURE)
+        return _told(f"gradatlas: {said_of(error)}", FAILURE)
+    except MemoryError as error:
+        said = f" ({error})" if str(error) else ""
+        return _told(f"gradatlas: there is not enough memory for this{said}", FAILURE)
+
+
+def _told(message: str, code: int) -> int:
+    ERR.print(masked(message))
+    return code
 
 
 def _sentence(message: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from gradatlas.sweeps.command.streams import json_text
 from gradatlas.sweeps.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def chain(
         raise UserError(f"--{error}") from None
     if as_json:
         given = {"activation": activation, "weights": numbers, "biases": shifts, "input": x, "target": goal}
-        print(json.dumps(given | _measured(found), ensure_ascii=False, indent=2))
+        print(json_text(given | _measured(found), indent=2))
     else:
         _print_tables(found, numbers, shifts)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradatlas.study.regimes import OUTCOMES, REGIMES
+from gradatlas.sweeps.command.streams import json_text
 from gradatlas.sweeps.planning.machine import CpuUse, gpu_share
 
 _LINE_INTERVAL = 30.0  # seconds between two lines of a log
@@ -285,4 +285,4 @@ class JsonLines:
 
 def event_line(event: str, **values: Any) -> str:
     """One line of JSON with the event's name first."""
-    return json.dumps({"event": event, **values}, ensure_ascii=False)
+    return json_text({"event": event, **values})

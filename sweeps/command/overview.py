@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradatlas.sweeps.command.options import ERR, OUT, RunArgument, RunsOption
-from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.command.streams import json_text
+from gradatlas.sweeps.errors import UserError, masked
 
 if TYPE_CHECKING:
     from gradatlas.sweeps.running.runs import State
@@ -37,7 +37,7 @@ def status(
 
     now = state(Ledger.opened(run))
     if as_json:
-        print(json.dumps({"run": str(run), "complete": now.is_complete} | vars(now), ensure_ascii=False))
+        print(json_text({"run": str(run), "complete": now.is_complete} | vars(now)))
     else:
         OUT.print("\n".join(_status_lines(run, now)), markup=False)
 
@@ -87,7 +87,7 @@ def export(
 
         studies = write(ledger, sweep, storage, show)
     for name, count in studies.items():
-        OUT.print(f"study {name}: {count} trials, in {storage}", markup=False)
+        OUT.print(f"study {name}: {count} trials, in {masked(storage)}", markup=False)
 
 
 def list_runs(

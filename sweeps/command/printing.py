@@ -5,7 +5,6 @@ The analysis hands in its functions: this package does not import it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gradatlas.sweeps.command.streams import json_text
+
 _STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "not tested": "dim"}
 
 
 def claims_json(claims: Iterable[Any]) -> str:
     """The claims as a JSON list; a number that is not finite is null."""
     listed = [{name: _finite(value) for name, value in claim.as_json().items()} for claim in claims]
-    return json.dumps(listed, ensure_ascii=False, indent=2, allow_nan=False)
+    return json_text(listed, indent=2, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

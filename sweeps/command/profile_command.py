@@ -7,7 +7,6 @@ here as soon as it is declared.
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +21,8 @@ from gradatlas.study.one_network import profile as plain_profile
 from gradatlas.study.single import median_row
 from gradatlas.study.trial import DEFAULTS, PARAMETERS, Parameter
 from gradatlas.sweeps.command.profile_tables import tables
-from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.command.streams import json_text
+from gradatlas.sweeps.errors import UserError, reason_of
 from gradatlas.sweeps.planning.impossible import reject_impossible_network
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -42,7 +42,7 @@ def profile_command(draw: Draw) -> TyperCommand:
         if plot is not None:
             _write(draw, rows, plot)
         elif as_json:
-            print(json.dumps(plain_profile(rows), ensure_ascii=False))
+            print(json_text(plain_profile(rows)))
         else:
             Console(highlight=False).print(*tables(rows, median_row(rows)), sep="\n")
 
@@ -143,5 +143,5 @@ def _write(draw: Draw, rows: list[Row], file: Path) -> None:
     try:
         draw(rows, file)
     except OSError as error:
-        raise UserError(f"--plot: {file} cannot be written: {error.strerror}") from None
+        raise UserError(f"--plot: {file} cannot be written: {reason_of(error)}") from None
     Console(highlight=False, soft_wrap=True).print(f"plot: {file}", markup=False)

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.experiment import Row
 
 _SURVIVAL = {"survival_float32": "fp32", "survival_bfloat16": "bf16", "survival_float16": "fp16"}
@@ -61,7 +62,10 @@ def _verdict(median: Row, seeds: int) -> str:
 
 
 def _headline(row: Row) -> str:
-    parts = [f"{row['family']}, depth {row['depth']}, width {row['width']}, {row['activation']}"]
+    """The network in words: of its parameters those that its family uses."""
+    parts = [f"{row['family']}, depth {row['depth']}, width {row['width']}"]
+    if FAMILIES[row["family"]].has_activation:
+        parts.append(row["activation"])
     parts.append(f"{row['init']} σ_w {row['sigma_w']:.4g} σ_b {row['sigma_b']:.4g}")
     if row["norm"] != "none":
         parts.append(f"{row['norm']} norm {row['norm_position']} φ")

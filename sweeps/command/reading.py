@@ -11,7 +11,7 @@ import typer
 
 from gradatlas.sweeps.command.options import ERR, OUT, RunArgument
 from gradatlas.sweeps.command.voice import Voice, voice_of
-from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def write_report(folder: Location, out: Path | None = None, *, voice: Voice) -> 
         raise UserError(f"{folder}: {error}") from None
     except OSError as error:
         file = out or error.filename or folder
-        raise UserError(f"{file}: the report cannot be written: {error.strerror}") from None
+        raise UserError(f"{file}: the report cannot be written: {reason_of(error)}") from None
     voice.wrote_report(written)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.command.streams import json_text
+from gradatlas.sweeps.errors import UserError, reason_of
 
 if TYPE_CHECKING:
     from gradatlas.study.theory.phase import PhasePoint
@@ -143,7 +143,7 @@ def _write(draw: Draw, point: PhasePoint, file: Path, run: Path | None) -> None:
     try:
         draw(point, file, run)
     except OSError as error:
-        raise UserError(f"--plot: {error.filename or file}: {error.strerror}") from None
+        raise UserError(f"--plot: {error.filename or file}: {reason_of(error)}") from None
     Console(highlight=False, soft_wrap=True).print(f"plot: {file}", markup=False)
 
 
@@ -151,7 +151,7 @@ def _show(rows: Sequence[dict[str, Any]], as_json: bool, critical: bool) -> None
     if as_json:
         from gradatlas.study.one_network import plain
 
-        print(json.dumps(plain(rows), ensure_ascii=False, indent=2))
+        print(json_text(plain(rows), indent=2))
     else:
         _print(rows, critical=critical)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError, reason_of
 from gradatlas.sweeps.planning.machine import Node, available_cpus, gpu_count, this_node
 from gradatlas.sweeps.planning.packing import (
     Planned,
@@ -85,7 +85,7 @@ def plan_run(ledger: Ledger, sweep: Sweep, nodes: Sequence[Node]) -> None:
             ledger.write_plan(_packed(sweep, planned_trials(sweep), nodes), stored)
         ledger.write_sweep(dump_sweep(sweep, folder.name, stored))
     except OSError as error:
-        raise UserError(f"{folder}: plan and data cannot be written: {error.strerror}") from None
+        raise UserError(f"{folder}: plan and data cannot be written: {reason_of(error)}") from None
 
 
 def _packed(sweep: Sweep, planned: list[Planned], nodes: Sequence[Node]) -> list[list[Planned]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError, reason_of
 from gradatlas.sweeps.store.environment import environment
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.store.location import HOLDS, HeldError, Location
@@ -51,7 +51,7 @@ def _told_if_not_written(folder: Path | Location) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{folder}: the run folder cannot be written: {error.strerror}") from None
+        raise UserError(f"{folder}: the run folder cannot be written: {reason_of(error)}") from None
 
 
 @contextmanager

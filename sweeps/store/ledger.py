@@ -22,7 +22,7 @@ from gradatlas.study.choices.own_data import is_file_name
 from gradatlas.study.records import Role
 from gradatlas.study.result_files import file_fault, pack_codes, plan_fault, printable
 from gradatlas.study.trial import Trial
-from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError, reason_of
 from gradatlas.sweeps.planning.costs import cost
 from gradatlas.sweeps.planning.packing import Planned, pack_name, trial_of_row
 from gradatlas.sweeps.store.location import Folder, Hold, Location, Stamp
@@ -372,7 +372,7 @@ class Ledger:
             try:
                 fault = file_fault(file.read_bytes(), pl, name=file.stem, trials=codes[file.stem])
             except OSError as error:
-                fault = f"cannot be read ({error.strerror})"
+                fault = f"cannot be read ({reason_of(error)})"
             self._seen[file] = stamp, fault
         return self._seen[file][1]
 

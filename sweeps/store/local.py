@@ -144,14 +144,6 @@ class Local(PosixPath):
         for folder in missing:
             _sync_folder(folder.parent)
 
-    def is_whole_table(self, *columns: str) -> bool:
-        """See `Location`: the end of a Parquet file names its columns."""
-        try:
-            with self.open("rb") as file:  # not by its path, in which Polars takes brackets for a pattern
-                return set(columns) <= set(pl.read_parquet_schema(file))
-        except (OSError, pl.exceptions.PolarsError):
-            return False
-
     def value_counts(self, column: str, tables: Sequence[str]) -> Counter[str]:
         """See `Location`: one scan by Polars, in a tenth of the time of reading file by file."""
         if not tables:

@@ -121,9 +121,6 @@ class Location(Protocol):
         store it is a lease, which may be taken over. `make`: the folder is made where there is none.
         """
 
-    def is_whole_table(self, *columns: str) -> bool:
-        """Whether this is a Parquet file that is there to its end and has these columns."""
-
     def value_counts(self, column: str, tables: Sequence[str]) -> Counter[str]:
         """How often each text stands in a column of some Parquet files of this folder; null is left out."""
 

@@ -292,13 +292,6 @@ class Remote:
         with lease.held(take_over=take_over):
             yield lease
 
-    def is_whole_table(self, *columns: str) -> bool:
-        """Whether it is there: then it is whole."""
-        try:
-            return self.is_file()
-        except OSError:
-            return False
-
     def value_counts(self, column: str, tables: Sequence[str]) -> Counter[str]:
         """See `Location`: one column of each object is read, without the others."""
         with ThreadPoolExecutor(_READERS) as threads:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from gradatlas.sweeps.errors import UserError
+from gradatlas.sweeps.errors import UserError, masked
 from gradatlas.sweeps.store.local import Local
 from gradatlas.sweeps.store.location import Location
 
@@ -29,10 +29,10 @@ def _parsed(text: str) -> Location:
         return Local(unquote(url.path))
     if url.scheme not in SCHEMES:
         raise UserError(f"{text}: must be a folder or a URL of file, {', '.join(SCHEMES)}")
-    if "@" in url.netloc and url.scheme in ("s3", "gs", "gcs"):
+    if masked(text) != text:
         raise UserError(
-            f"{url.scheme}://…@{url.netloc.rpartition('@')[2]}{url.path}: must hold no keys, since it is "
-            "written down and shown; give them in the environment (AWS_ACCESS_KEY_ID, …)"
+            f"{masked(text)}: must hold no keys, since it is written down and shown; give them in the "
+            "environment (AWS_ACCESS_KEY_ID, …)"
         )
     if not url.netloc:
         raise UserError(f"{text}: must name a bucket, for example {url.scheme}://bucket/folder")

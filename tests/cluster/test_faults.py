@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ from gradatlas.sweeps.spec.sweep import parse_sweep
 from gradatlas.sweeps.store.ledger import Ledger
 from gradatlas.sweeps.store.pack_states import PackStates
 from tests.cluster.faults import (
+    DEADLINE,
     PATCHES,
+    ROOT,
     Command,
     assert_undisturbed,
     ended_here,
@@ -300,3 +303,18 @@ def test_a_learning_search_whose_driver_is_killed_loses_and_repeats_nothing(tmp_
     trials = optuna.load_study(study_name="run", storage=storage).trials
     assert [trial.number for trial in trials] == list(range(32))
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
+
+
+@pytest.mark.parametrize("option", ["", "--json-lines"])
+def test_a_reader_of_the_display_that_goes_away_ends_the_display_and_not_the_run(tmp_path, option):
+    text = sweep_text(points=16, steps=20)
+    (tmp_path / "sweep.toml").write_text(text)
+    command = f"{sys.executable} -m gradatlas run sweep.toml --runs . --name run --no-report {option}"
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=DEADLINE,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(ended.stdout.splitlines()) == 1
+    assert_undisturbed(tmp_path / "run", expected_rows(text, tmp_path / "expected"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.records import COLUMNS
 from gradatlas.study.single import median_row, profile_rows
 from gradatlas.study.trial import DEFAULTS, PARAMETERS, RECURRENT, Parameter, Trial
@@ -167,3 +168,9 @@ def test_the_command_starts_without_torch():
     root = Path(__file__).parents[3]
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root)
     assert ended.stdout.strip() == "False", ended.stderr
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_head_names_the_parameters_that_a_family_uses(command, family):
+    head = command("profile", "--family", family, "--depth", 8, "--width", 4, "--activation", "tanh").out
+    assert ("tanh" in head.splitlines()[0]) == FAMILIES[family].has_activation

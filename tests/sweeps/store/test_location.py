@@ -162,15 +162,6 @@ def test_an_upload_keeps_the_folders_in_it(folder, tmp_path):
     assert (folder / "a.txt").read_bytes() == b"a.txt"
 
 
-def test_a_table_is_whole_if_it_is_there_to_its_end(folder):
-    folder.mkdir(parents=True)
-    (folder / "t.parquet").write_whole(_table("learned"))
-    assert (folder / "t.parquet").is_whole_table("trial", "outcome")
-    assert not (folder / "nothing.parquet").is_whole_table()
-    (folder / "t.parquet").write_whole(_table("learned")[:-50])
-    assert (folder / "t.parquet").is_whole_table() != folder.can_be_damaged
-
-
 def test_values_of_a_column_are_counted_over_the_tables_that_are_named(folder):
     folder.mkdir(parents=True)
     (folder / "one.parquet").write_whole(_table("learned", "stalled", None))
