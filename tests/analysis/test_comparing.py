@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gradatlas.analysis.comparing import compare
 from tests.analysis.conftest import Plant, row
 from tests.analysis.worlds import CRITICAL, World, planted
@@ -55,3 +57,23 @@ def test_runs_with_nothing_in_common_say_so(plant: Plant) -> None:
     found = compare(one, two)
     assert found.shares.is_empty()
     assert any("no activation in common" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("mild", "severe"),
+    [({"weight_gain": 1.0}, {"weight_gain": 1.5}), ({"depth": 4}, {"depth": 8}), ({}, {"family": "rnn"})],
+    ids=str,
+)
+def test_runs_with_other_shares_of_the_same_networks_do_not_differ(plant: Plant, mild, severe) -> None:
+    runs = []
+    for name, counts in (("one", (30, 10)), ("two", (10, 30))):
+        settings = [(mild, 0.0)] * counts[0] + [(severe, 5.0)] * counts[1]
+        common = {"activation": "tanh", "depth": 10, "weight_gain": 1.0}
+        rows = [
+            row(n, **(common | setting), gradient_decades=g + n % 4 / 100)
+            for n, (setting, g) in enumerate(settings)
+        ]
+        runs.append(plant(rows, name=name))
+    exploding = compare(*runs).shares.filter(what="exploding").row(0, named=True)
+    assert (exploding["first"], exploding["second"]) == (0.25, 0.75)
+    assert exploding["difference"] == 0.0

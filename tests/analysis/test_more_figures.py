@@ -229,6 +229,25 @@ def test_ticks_of_a_continuous_axis_are_its_ends_and_its_middle() -> None:
     assert linear.positions == pytest.approx(np.arange(9) / 8)
 
 
+@pytest.mark.parametrize(("largest", "middle"), [(20.0, "10"), (20.5, "4.5")])
+def test_an_axis_is_logarithmic_from_more_than_twentyfold_on(largest: float, middle: str) -> None:
+    found = scale("learning_rate", pl.Series(np.linspace(1.0, largest, 9)))
+    assert found.ticks[1] == (0.5, middle)
+
+
+def test_slices_reach_from_minus_ten_to_ten_decades() -> None:
+    rows = [row(n, learning_rate=0.1 + n, gradient_decades=g) for n, g in enumerate([-99.0, -3.0, 12.0])]
+    table = slices.table(trials(rows), LIMITS)
+    with theme.theme(theme.WIDE):
+        figure = slices.PLOT.draw(Drawing(table, LIMITS, theme.WIDE))
+    for axes in figure.axes:
+        assert axes.get_ylim() == pytest.approx((-10.6, 10.6))
+        drawn = np.concatenate(
+            [cloud.get_offsets() for cloud in axes.collections if len(cloud.get_offsets())]
+        )
+        assert (drawn[:, 1].min(), drawn[:, 1].max()) == (-10.0, 10.0)
+
+
 def test_the_last_coordinate_is_the_gradient_from_minus_eight_to_eight_decades() -> None:
     decades = [-math.inf, -8.0, -4.0, 0.0, 8.0, 20.0]
     rows = [row(n, learning_rate=0.1 + n, gradient_decades=g) for n, g in enumerate(decades)]

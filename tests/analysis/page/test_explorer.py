@@ -49,3 +49,21 @@ def test_what_is_embedded_is_json_without_nan_that_ends_no_script() -> None:
 
 def test_no_measured_trial_is_no_record() -> None:
     assert explorer.records(trials([row(0, gradient_decades=None)])) == []
+
+
+def test_what_is_hovered_over_is_large_opaque_and_outlined() -> None:
+    def marks(node):
+        """The encodings of all charts."""
+        if isinstance(node, dict):
+            yield from [node["encoding"]] if "encoding" in node else []
+            for inner in node.values():
+                yield from marks(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                yield from marks(inner)
+
+    chart = json.loads(explorer.embedded(explorer.records(trials(rich_rows(points=20)))))
+    dots = next(encoding for encoding in marks(chart) if "shape" in encoding)
+    for channel, (hovered, other) in {"opacity": (1.0, 0.72), "size": (170, 46)}.items():
+        assert (dots[channel]["condition"]["value"], dots[channel]["value"]) == (hovered, other)
+    assert (dots["stroke"]["condition"]["value"], dots["stroke"]["value"]) == ("#000000", "transparent")

@@ -48,6 +48,29 @@ def test_moments_are_the_integrals(activation, q):
     assert at.mean[0] * rms == pytest.approx(by_scipy(value, q), abs=1e-6 * rms)
 
 
+@pytest.mark.filterwarnings("ignore::scipy.integrate.IntegrationWarning")
+@pytest.mark.parametrize("q", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "sigmoid"])
+def test_relative_moments_are_the_integrals(activation, q):
+    def mean(function):
+        return by_scipy(lambda h: function(h, *value_and_derivative(activation, h)), q)
+
+    square, slope_square = mean(lambda h, y, d: y**2), mean(lambda h, y, d: d**2)
+    expected = {
+        "mean": mean(lambda h, y, d: y) / square**0.5,
+        "fourth_value": mean(lambda h, y, d: y**4) / square**2,
+        "fourth_derivative": mean(lambda h, y, d: d**4) / slope_square**2,
+        "joint": mean(lambda h, y, d: y**2 * d**2) / (square * slope_square),
+        "carried": mean(lambda h, y, d: h * y * d) / (q * square * slope_square) ** 0.5,
+        "stretched": mean(lambda h, y, d: h**2 * d**2) / (q * slope_square),
+        "turned": mean(lambda h, y, d: h * d) / (q * slope_square) ** 0.5,
+        "skewed": mean(lambda h, y, d: y * d**2) / (square**0.5 * slope_square),
+    }
+    found = moments(activation, np.array([np.log(q)]))
+    for name, exact in expected.items():
+        assert getattr(found, name)[0] == pytest.approx(exact, rel=1e-5, abs=1e-6), name  # cubic in ln q
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_slopes_are_those_of_the_curves(activation):
     at = np.linspace(-9.0, 9.0, 37)

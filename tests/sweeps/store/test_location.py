@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from io import BytesIO
@@ -187,3 +188,17 @@ def test_a_files_stamp_is_its_size_and_when_it_was_written_in_nanoseconds(folder
     assert size == 4
     # A store keeps whole seconds, and a disk the kernel's ticks.
     assert before - 2 * 10**9 <= written <= time.time_ns() + 10**9
+
+
+def test_what_must_last_is_on_the_disk_with_all_its_content_before_it_has_its_name(tmp_path, monkeypatch):
+    synced = []
+
+    def fsync(number: int) -> None:
+        synced.append((os.fstat(number).st_size, (tmp_path / "x").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    location_of(tmp_path / "x").write_whole(b"four")
+    assert synced[0] == (4, False)
+    synced.clear()
+    location_of(tmp_path / "y").write_whole(b"four", lasting=False)
+    assert synced == []
