@@ -34,9 +34,10 @@ faults: $(VENV)/.installed-dev  ## one run whose driver is killed 20 times, and 
 SAMPLE ?= 150
 SEED   ?= $(shell od -An -N2 -tu2 /dev/urandom | tr -d ' ')
 FILES  ?= *
+JOBS   ?= 2
 
 mutants: $(VENV)/.installed-dev  ## the share of random small changes of the source that tests notice: an hour
-	$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --files '$(FILES)' --only '$(ONLY)'
+	$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --files '$(FILES)' --only '$(ONLY)' --jobs $(JOBS)
 
 lint: $(VENV)/.installed-dev  ## format, rules and types
 	$(BIN)/ruff format --check .

@@ -122,7 +122,6 @@ from pathlib import Path
 from tests.mutants import __main__ as program
 from tests.mutants.sites import mutants
 copy = Path(sys.argv[1])
-program._FOLDER = copy
 tests = {"tests/test_module.py": {"tests/test_module.py::test_last": 0.1}}
 for mutant, rewrite in mutants(copy, "module.py"):
     print(mutant.operator, program.tried(mutant, rewrite(), copy, tests, 9.0).noticed)

@@ -8,10 +8,10 @@ can notice is set aside by `equivalent.toml`, entry by entry with a reason.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import sys
-import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,10 +26,11 @@ from tests.mutants.covering import PACKAGES, CoverageMap
 from tests.mutants.sites import Mutant, changed_lines, mutants
 
 _FOLDER = ROOT / ".mutants"
+Site = tuple[Mutant, Callable[[], str]]  # and what gives the changed source
 _EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 
-def sites(root: Path) -> Iterator[tuple[Mutant, Callable[[], str]]]:
+def sites(root: Path) -> Iterator[Site]:
     """All mutants of the three packages."""
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -68,7 +69,7 @@ Tests = dict[str, dict[str, float]]  # by file, in the order to run them, with t
 def tried(mutant: Mutant, rewritten: str, copy: Path, tests: Tests, budget: float) -> Result:
     """The result of running the tests, in their order up to a budget of their usual seconds, on a mutant."""
     names, seconds = _affordable(tests, budget)
-    failed = _FOLDER / "failed"
+    failed, log = copy.with_suffix(".failed"), copy.with_suffix(".log")
     failed.unlink(missing_ok=True)
     slowest = max(taken for file in tests.values() for taken in file.values())
     files = dict.fromkeys(name.split("::")[0] for name in names)
@@ -83,7 +84,7 @@ def tried(mutant: Mutant, rewritten: str, copy: Path, tests: Tests, budget: floa
         return run_pytest(arguments, _Chosen(names, failed))
 
     with _changed(copy / mutant.path, rewritten):
-        code = run_child(copy, work, seconds=120 + 5 * seconds, log=_FOLDER / "log")
+        code = run_child(copy, work, seconds=120 + 5 * seconds, log=log)
     if failed.exists():
         return Result(mutant, True, failed.read_text())
     if code in (0, 5):  # 5: none of them is there any more
@@ -149,16 +150,56 @@ def report(results: list[Result]) -> str:
     return "\n".join([*lines, share])
 
 
+class Trials:
+    """The sample, tried by some processes at a time, each of which has a copy of the checkout."""
+
+    def __init__(self, sample: list[Site], covering: CoverageMap, budget: float) -> None:
+        self.sample, self.covering, self.budget = sample, covering, budget
+        self.known = tomllib.loads(_EQUIVALENT.read_text(encoding="utf-8"))
+        self.copy = covering.copy
+
+    def results(self, jobs: int) -> Iterator[Result]:
+        """Those of the sample, in its order."""
+        context = multiprocessing.get_context("fork")
+        copies = context.Queue()
+        for job in range(jobs):
+            copies.put(copied_checkout(_FOLDER / (f"copy-{job}" if job else "copy")))
+        # What a site's function holds cannot be sent, but forks have it.
+        with context.Pool(jobs, initializer=self._take_copy, initargs=(copies,)) as pool:
+            yield from pool.imap(_attempt, range(len(self.sample)))
+
+    def _take_copy(self, copies: Any) -> None:
+        global _TRIALS
+        _TRIALS, self.copy = self, copies.get()
+
+    def attempt(self, number: int) -> Result:
+        """The result of one."""
+        site, rewrite = self.sample[number]
+        rewritten = rewrite()
+        removed, added = changed_lines((self.copy / site.path).read_text(encoding="utf-8"), rewritten)
+        mutant = replace(site, removed=removed, added=added)
+        tests = self.covering.tests(site.path, site.line)
+        result = tried(mutant, rewritten, self.copy, tests, self.budget)
+        return result if result.noticed else replace(result, reason=reason_to_set_aside(mutant, self.known))
+
+
+_TRIALS: Trials | None = None
+
+
+def _attempt(number: int) -> Result:
+    assert _TRIALS is not None
+    return _TRIALS.attempt(number)
+
+
 def main() -> None:
-    """Tries a sample, or the one that is named."""
+    """Tries a sample, or what is named."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("--sample", type=int, default=150, help="how many")
-    parser.add_argument(
-        "--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of the sample"
-    )
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--files", default="*", help="of which files, as a pattern")
     parser.add_argument("--only", default="", help="those with these names")
-    parser.add_argument("--budget", type=float, default=300.0, help="seconds of tests for one of them")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--budget", type=float, default=600.0, help="seconds of tests for one of them")
     chosen = parser.parse_args()
     import_libraries()
     copy = copied_checkout(_FOLDER / "copy")
@@ -171,17 +212,11 @@ def main() -> None:
     covering = CoverageMap(_FOLDER / "coverage", copy)
     covering.update()
     print(f"{len(sample)} of {len(found)} mutants, seed {chosen.seed}", flush=True)
-    known, results = tomllib.loads(_EQUIVALENT.read_text(encoding="utf-8")), []
-    for number, (site, rewrite) in enumerate(sample, start=1):
-        rewritten = rewrite()
-        removed, added = changed_lines((copy / site.path).read_text(encoding="utf-8"), rewritten)
-        mutant, began = replace(site, removed=removed, added=added), time.monotonic()
-        result = tried(mutant, rewritten, copy, covering.tests(site.path, site.line), chosen.budget)
-        if not result.noticed:
-            result = replace(result, reason=reason_to_set_aside(mutant, known))
+    results = []
+    for result in Trials(sample, covering, chosen.budget).results(chosen.jobs):
         results.append(result)
         state = "noticed" if result.noticed else "set aside" if result.reason else "survived"
-        print(f"{number} {state} {time.monotonic() - began:.0f} s {said(result)}", flush=True)
+        print(f"{len(results)} {state} {said(result)}", flush=True)
     print(report(results))
 
 

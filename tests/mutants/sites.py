@@ -90,7 +90,7 @@ class Mutant:
     column: int
     operator: str
     number: int
-    option: str  # the nearest keyword whose value is changed, or that is left out
+    option: str  # the nearest keyword, or method, whose argument is changed or left out
     removed: str
     added: str
     function: str  # qualified name of what it is in; "" in the module itself
@@ -115,6 +115,8 @@ class _Sites(cst.CSTVisitor):
             return False
         if isinstance(node, cst.FunctionDef | cst.ClassDef):
             self._names.append(node.name.value)
+        if isinstance(node, cst.Call):
+            self._options.append(node.func.attr.value if isinstance(node.func, cst.Attribute) else "")
         if isinstance(node, cst.Arg) and node.keyword is not None:
             self._options.append(node.keyword.value)
         if self._names[-1:] == ["__repr__"]:
@@ -130,7 +132,8 @@ class _Sites(cst.CSTVisitor):
     def on_leave(self, original_node: cst.CSTNode) -> None:
         if isinstance(original_node, cst.FunctionDef | cst.ClassDef):
             self._names.pop()
-        if isinstance(original_node, cst.Arg) and original_node.keyword is not None:
+        is_option = isinstance(original_node, cst.Arg) and original_node.keyword is not None
+        if is_option or isinstance(original_node, cst.Call):
             self._options.pop()
 
 
