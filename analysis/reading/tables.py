@@ -175,7 +175,7 @@ def read_sweep(run: Run) -> dict[str, Any]:
         sweep = tomllib.loads(text)
     except (ValueError, RecursionError):
         sweep = {}
-    if not sweep:
+    if not sweep and RunFiles(run).tables("results"):  # else that is what is said
         _log.warning("%s: sweep.toml is missing or damaged; the default limits are taken", run)
     return sweep
 

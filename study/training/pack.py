@@ -11,7 +11,7 @@ What is written down does not depend on the windows' length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,8 @@ from gradatlas.study.state import load_tensors, save_tensors
 from gradatlas.study.training.clipping import trial_norms
 from gradatlas.study.training.engine import AT_STEPS, CLIPS, Batches, TrainingState, engine_of
 from gradatlas.study.trial import Trial
+
+_EXAMPLES_AT_ONCE = 1024  # of the test split, whose outputs are kept at a time
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -225,17 +227,34 @@ class PackInTraining:
     def _on_test_split(self) -> tuple[Tensor, Tensor]:
         """The mean loss, and the share of right answers or nan, of each trial that did not diverge."""
         inputs, targets = self._on_device(self._data.test_inputs, self._data.test_targets)
-        # In parts of a training batch's size: a batch norm sees as many examples as in training.
-        parts = -(-len(inputs) // self._trials[0].batch_size)
         losses, correct = torch.zeros(2, len(self._indices), dtype=torch.float64, device=self._device)
-        for examples, answers in zip(inputs.tensor_split(parts), targets.tensor_split(parts), strict=True):
-            outputs = self._network.outputs(examples, self._state.workspace)
+        done = 0
+        for outputs in self._test_outputs(inputs):
+            answers = targets[done : (done := done + outputs.shape[1])]
             if self._loss.correct is not None:
                 correct += self._loss.correct(outputs, answers).sum(dim=1)
-            losses += len(examples) * self._loss.value_and_gradient(outputs.double(), answers)[0]
+            # One trial at a time: the last bits of an element depend on how many stand beside it.
+            means = [self._loss.value_and_gradient(one.double()[None], answers)[0] for one in outputs]
+            losses += outputs.shape[1] * torch.cat(means)
         if self._loss.correct is None:
             correct.fill_(torch.nan)
         return losses / len(inputs), correct / len(inputs)
+
+    def _test_outputs(self, inputs: Tensor) -> Iterator[Tensor]:
+        """The outputs for all examples in their order, (trials, part, outputs) for some of them at a time.
+
+        Computed in batches of the training's size, the last of which overlaps the one before: a batch norm
+        sees as many examples as in training, and the last bits do not depend on the pack.
+        """
+        size = min(self._trials[0].batch_size, len(inputs))
+        starts = [*range(0, len(inputs) - size, size), len(inputs) - size]
+        at_once = max(1, _EXAMPLES_AT_ONCE // size)
+        for first in range(0, len(starts), at_once):
+            batches = []
+            for number, start in enumerate(starts[first : first + at_once], first):
+                outputs = self._network.outputs(inputs[start : start + size], self._state.workspace)
+                batches.append(outputs[:, number * size - start :].clone())
+            yield torch.cat(batches, dim=1)
 
     def _measure_updates(self) -> None:
         """How far each layer moved."""

@@ -36,10 +36,11 @@ def sampler_class(sampler: str) -> type[BaseSampler]:
         known: type[BaseSampler] = getattr(optuna.samplers, LEARNING[sampler])
         return known
     module, _, name = sampler.rpartition(".")
-    _announce(module, sampler)
     try:
         if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module):
             raise ImportError(module)
+        if module.partition(".")[0] != "optuna":
+            _announce(module, sampler)
         found = getattr(import_module(module), name)
     except (Exception, SystemExit):  # of whatever kind: importing runs the module
         raise ValueError(

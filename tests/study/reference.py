@@ -87,12 +87,17 @@ def _move_by_an_ulp(model: nn.Module, seed: int) -> None:
 def loss_on_test_split(
     model: nn.Module, data: Data, loss: Callable[..., Tensor], trial: Trial, losses: list[float]
 ) -> float:
-    """The mean loss, in parts of no more than a training batch each; nan if the trial diverged."""
+    """The mean loss, in batches of the training's size; nan if the trial diverged."""
     if not all(value <= DEFAULT_LIMITS.diverged_factor * losses[0] for value in losses):
         return math.nan
-    parts = math.ceil(len(data.test_inputs) / trial.batch_size)
-    cut = zip(data.test_inputs.tensor_split(parts), data.test_targets.tensor_split(parts), strict=True)
-    return sum(len(part) * loss(model(part), answers).item() for part, answers in cut) / len(data.test_inputs)
+    examples, size = len(data.test_inputs), min(trial.batch_size, len(data.test_inputs))
+    total, done = 0.0, 0
+    while done < examples:
+        start = min(done, examples - size)  # the last batch is a whole one too
+        outputs = model(data.test_inputs[start : start + size])[done - start :]
+        total += len(outputs) * loss(outputs, data.test_targets[done : start + size]).item()
+        done = start + size
+    return total / examples
 
 
 def recorded(training: Training, name: str, index: int) -> np.ndarray:
