@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -56,6 +57,9 @@ def _write(
     target = out or content.run / "report" / "report.html"
     say(f"read {content.size:,} trials")
     folder = scratch / "figures" if out else content.run / "report" / "figures"
+    for made in () if out else (target.parent, folder):
+        if made.is_symlink():  # a stranger's run folder may lead anywhere
+            raise OSError(errno.ELOOP, "must not be a link", str(made))
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
         scripts = pool.submit(explorer.bundle)
@@ -78,7 +82,9 @@ def _write(
 def _replace(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = file.with_name(f".{file.name}.part")
-    whole.write_text(text, encoding="utf-8")
+    whole.unlink(missing_ok=True)  # which may be a link that leads elsewhere
+    with whole.open("x", encoding="utf-8") as opened:
+        opened.write(text)
     whole.replace(file)
 
 

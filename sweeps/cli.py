@@ -56,11 +56,12 @@ app = typer.Typer(
 
 def main() -> None:
     """Runs the command; a user's mistake is one line and exit code 2."""
+    code = 0
     try:
         with lasting_streams():
             code = _called()
     except OSError as error:  # what was to be shown is lost: a full disk
-        code = FAILURE
+        code = code or FAILURE
         with suppress(OSError, AttributeError):
             sys.stderr.write(f"gradatlas: {said_of(error)}\n")
     sys.exit(code)

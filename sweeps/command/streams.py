@@ -92,7 +92,7 @@ def lasting_streams() -> Iterator[None]:
             stream.flush()
         sys.stdout, sys.stderr = before
     failure = opened[0][1].failure if opened[0][1] is not None else None
-    if failure is not None and failure.errno != errno.EPIPE:
+    if failure is not None and failure.errno not in (errno.EPIPE, errno.EIO):  # EIO: of a closed terminal
         raise OSError(failure.errno, failure.strerror, "standard output")
 
 

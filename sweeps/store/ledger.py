@@ -240,9 +240,10 @@ class Ledger:
 
         file = self.results / f"{pack}.parquet"
         try:
-            if file.can_be_damaged and pack not in self.finished_packs():
-                return None
             content = file.read_bytes()
+            trials = self._check_plans().get(pack)
+            if file.can_be_damaged and file_fault(content, pl, name=pack, trials=trials):
+                return None
             return list(pq.read_table(pa.BufferReader(content), columns=list(columns)).to_pylist())
         except (FileNotFoundError, pa.ArrowInvalid):
             return None

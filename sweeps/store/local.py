@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self, final
 
 import polars as pl
 
+from gradatlas.sweeps.errors import UserError
 from gradatlas.sweeps.store.location import Folder, HeldError, Stamp
 
 # What file systems answer that cannot bring a folder to the disk on demand, or not for this account.
@@ -56,7 +57,8 @@ class Local(PosixPath):
         """See `Location`: written as a draft, which is renamed."""
         draft = self.with_name(f".{self.name}.{os.getpid()}.draft")
         try:
-            with draft.open("wb") as file:
+            draft.unlink(missing_ok=True)  # of a killed process, or a link that leads elsewhere
+            with draft.open("xb") as file:
                 file.write(content)
                 if lasting:
                     file.flush()
@@ -99,6 +101,7 @@ class Local(PosixPath):
     @contextmanager
     def held(self, *, take_over: bool, make: bool = False) -> Iterator[Lock]:
         """See `Location`."""
+        self._reject_links()
         file = None
         while file is None:
             if make:
@@ -136,6 +139,17 @@ class Local(PosixPath):
             raise
         os.close(file)
         return None
+
+    def _reject_links(self) -> None:
+        """Raises UserError for a folder of the run that is a link: what is written there lands elsewhere."""
+        states = self / "states"
+        parts = [self / name for name in ("plans", "results", "states", "data", "report")]
+        for path in (*parts, *states.glob("*"), *states.glob("*/*")):
+            if path.is_symlink():
+                raise UserError(
+                    f"{path}: must not be a link, since a run writes and removes files there; put the whole "
+                    "run folder where you want it"
+                )
 
     def _make_lasting(self) -> None:
         """Makes the folder and those above it; a power cut does not undo what was made."""

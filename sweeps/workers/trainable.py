@@ -58,6 +58,7 @@ class PackTrainable(tune.Trainable):
         self._memory = (
             cluster.memory_of_worker(config["gpus"], config["threads"]) if config["is_fitted"] else inf
         )
+        self._ledger = Ledger(location_of(config["run"]))  # one for all packs: it has checked the plan
         self._run: PackRun | None = None
         self._answer: str | None = None
         self._asked = -inf
@@ -71,7 +72,7 @@ class PackTrainable(tune.Trainable):
         """Works on the pack until it is done, the driver says stop, or a report is due."""
         report = {"pack": self.config["pack"], "trials": 0, "cost": 0.0, "progress": 0.0, "done": True}
         try:
-            return report | self._work(Ledger(location_of(self.config["run"])))
+            return report | self._work(self._ledger)
         except OSError as error:
             if self._run is not None:
                 with suppress(OSError):  # the disk may be full for this too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,54 @@ def test_names_in_a_plan_that_lead_outside_are_damage(command, planned_run, tmp_
         assert "plans/plan-000000.parquet cannot be read: " in ended.err
     assert [path.name for path in victim.iterdir()] == ["thesis.txt"]
     assert {path.name for path in tmp_path.iterdir()} == {"victim", "runs", "small.toml"}
+
+
+@pytest.mark.parametrize(
+    "name", ["results", "states", "states/pack-000000", "states/pack-000000/0-5", "plans", "data", "report"]
+)
+def test_folders_that_lead_outside_are_neither_written_to_nor_cleared(command, planned_run, tmp_path, name):
+    victim = tmp_path / "victim"
+    link = planned_run.folder / name
+    if link.exists():
+        link.rename(victim)
+    else:
+        victim.mkdir()
+        link.parent.mkdir(parents=True, exist_ok=True)
+    (victim / "pack-000000").mkdir()
+    (victim / "pack-000000" / "thesis.txt").touch()
+    link.symlink_to(victim)
+    before = sorted(victim.rglob("*"))
+    for arguments in (("resume",), ("extend", "--points", 3)):
+        ended = command(arguments[0], planned_run.folder, *arguments[1:], "--no-report")
+        assert ended.code == 2
+        assert f"{link}: must not be a link" in ended.err
+    assert sorted(victim.rglob("*")) == before
+
+
+def test_a_report_is_not_written_through_links(command, finished_run, tmp_path):
+    victim = tmp_path / "thesis.txt"
+    victim.write_text("mine")
+    report = finished_run.folder / "report"
+    report.mkdir()
+    for name in (".report.html.part", ".report.md.part", "report.html"):
+        (report / name).symlink_to(victim)
+    assert command("report", finished_run.folder).code == 0
+    assert victim.read_text() == "mine"
+    assert not (report / "report.html").is_symlink()
+    report.rename(tmp_path / "elsewhere")
+    report.symlink_to(tmp_path / "elsewhere")
+    ended = command("report", finished_run.folder)
+    assert ended.code == 2
+    assert "must not be a link" in ended.err
+
+
+def test_a_file_is_not_written_through_a_link_in_its_drafts_place(tmp_path):
+    victim = tmp_path / "thesis.txt"
+    victim.write_text("mine")
+    (tmp_path / f".sweep.toml.{os.getpid()}.draft").symlink_to(victim)
+    location_of(tmp_path / "sweep.toml").write_whole(b"x")
+    assert victim.read_text() == "mine"
+    assert (tmp_path / "sweep.toml").read_text() == "x"
 
 
 def test_a_folder_whose_path_looks_like_a_pattern_is_read_like_any(command, finished_run, tmp_path):

@@ -140,6 +140,7 @@ def _run(line: str, run: Path) -> subprocess.CompletedProcess[str]:
         ("g presets 2>&-", 0, ""),
         ("g run missing 2>&-", 2, ""),
         ("g run missing >&- <&-", 2, "gradatlas: missing"),
+        ("g run missing >/dev/full", 2, "gradatlas: missing"),
         ('g status "$1" >/dev/full', 1, "gradatlas: standard output: No space left on device\n"),
     ],
 )

@@ -89,11 +89,11 @@ def test_tune_can_pickle_what_it_is_given(planned_run, spec, tmp_path):
         pickle.loads(pickle.dumps(given))
 
 
-def test_a_worker_takes_the_threads_that_it_asked_for():
+def test_a_worker_takes_the_threads_that_it_asked_for(tmp_path):
     before, worker = torch.get_num_threads(), PackTrainable.__new__(PackTrainable)
     with threadpool_limits(1):
         try:
-            worker.setup({"threads": 2, "gpus": 0, "is_fitted": False})
+            worker.setup({"run": str(tmp_path), "threads": 2, "gpus": 0, "is_fitted": False})
             assert torch.get_num_threads() == 2
             assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
         finally:
