@@ -98,7 +98,7 @@ def told(
     """The claim that a finding makes; without a finding, that the run does not test it."""
     if finding is None:
         return untested(claim_id, rule, to_run)
-    effect, is_open = finding.effect, finding.verdict == "not tested"
+    effect, is_open = finding.effect, finding.verdict == "undecided"
     text = f"{lead} {span(effect, unit)}."
     if is_open:
         text += " That is too wide for a verdict."
@@ -131,13 +131,13 @@ def _plain(value: float) -> float | None:
 
 
 def _settings_sentence(finding: Finding, unit: str) -> str:
-    """Which settings support and which refute, of what the verdict depends on."""
+    """Which settings say yes and which no, of what the verdict depends on."""
     parts: list[str] = []
     for name in finding.depends_on.split(" and "):
-        for verdict, verb in (("supported", "yes"), ("refuted", "no")):
+        for verdict in ("yes", "no"):
             listed = _listed(finding.settings[name], verdict, unit)
             if listed:
-                parts.append(f"{verb} for {listed}")
+                parts.append(f"{verdict} for {listed}")
     return f"By setting: {'; '.join(parts)}."
 
 

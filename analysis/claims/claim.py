@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Verdict = Literal["supported", "refuted", "depends", "not tested"]
+Verdict = Literal["yes", "no", "depends", "undecided", "not tested"]
 
-_KEYS = ("id", "question", "verdict", "depends_on", "effect", "unit", "interval", "n", "figure")
+_KEYS = ("id", "question", "verdict", "depends_on", "effect", "unit", "interval", "n", "figure", "answer")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ class Claim:
     answer: str = ""
     to_run: str = ""
     rule: str = ""
+
+    @property
+    def said(self) -> str:
+        """The verdict in words: 'yes', 'it depends on activation'."""
+        if self.verdict != "depends":
+            return self.verdict
+        return f"it depends on {self.depends_on}" if self.depends_on else "it depends"
 
     def as_json(self) -> dict[str, Any]:
         """The keys that `gradatlas claims --json` prints."""

@@ -19,8 +19,7 @@ from gradatlas.study.choices.families import FEED_FORWARD, RECURRENT
 
 _RUN = "gradatlas run claims (part {part})"
 _WORDS = (
-    "supported if the whole interval of {what} lies below 10 % and it is rarer than without; "
-    "refuted if it lies above"
+    "yes if the whole interval of {what} lies below 10 % and it is rarer than without; no if it lies above"
 )
 _DEPTHS = (
     pl.when(pl.col("depth") < 10)
@@ -53,7 +52,7 @@ def _prevents(
     against = difference(cells, what, "arm", strata)
     if claim.effect is None or against is None:
         return untested(number, rule, to_run)
-    if against.high >= 0 and claim.verdict == "supported":
+    if against.high >= 0 and claim.verdict == "yes":
         # Nothing to prevent: it does not happen without the remedy either.
         return replace(claim, verdict="not tested", answer=f"{claim.answer} It is no rarer than without.")
     points = f"{100 * against.value:+.0f} points ({100 * against.low:+.0f} to {100 * against.high:+.0f})"
@@ -129,10 +128,10 @@ def clipping_prevents(evidence: Evidence, number: str, kind: str, *, recurrent: 
 def clipping_threshold(evidence: Evidence, number: str) -> Claim:
     """11d: the largest threshold up to which fewer than 10 % diverge."""
     words = (
-        "supported if at some threshold and every smaller one the whole interval of the share of diverged "
-        "trials lies below 10 %; refuted if at none"
+        "yes if at some threshold and every smaller one the whole interval of the share of diverged "
+        "trials lies below 10 %; no if at none"
     )
-    rule = Rule(words, lambda effect: "supported")
+    rule = Rule(words, lambda effect: "yes")
     cells = _clipping(evidence, "clip_norm", _FEED_FORWARD, "exploding")
     shares = [
         (float(key), found)
@@ -158,7 +157,7 @@ def _threshold_claim(shares: list[tuple[float, Effect]], without: Effect, blank:
     tried = f"Diverged trials by threshold: {listed}; {100 * without.value:.0f} % without clipping."
     open_ = not good and any(effect.low < PREVENTED for _, effect in shares)
     if not good:
-        verdict: Verdict = "not tested" if open_ else "refuted"
+        verdict: Verdict = "undecided" if open_ else "no"
         to_run = f"More points: {blank.to_run}" if open_ else ""
         return replace(
             blank,
@@ -172,7 +171,7 @@ def _threshold_claim(shares: list[tuple[float, Effect]], without: Effect, blank:
     interval = (good[-1], beyond if beyond is not None else good[-1])
     head = f"Up to a threshold of {words.number(good[-1])}, hardly any trial diverges."
     return replace(
-        blank, verdict="supported", effect=good[-1], unit="norm of the gradient", interval=interval, n=n,
+        blank, verdict="yes", effect=good[-1], unit="norm of the gradient", interval=interval, n=n,
         figure="clipping", answer=f"{head} {tried}", to_run="",
     )  # fmt: skip
 

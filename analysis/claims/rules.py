@@ -1,7 +1,7 @@
 """Rules: from an effect's interval to a verdict. What a rule says in words stands beside every verdict.
 
-An interval that a rule cannot place is too little data, so the question is "not tested". Where a setting
-(an activation, a band of σ_w, …) supports and another refutes, each by an interval of its own, the verdict is
+Where a rule cannot place an interval the verdict is "undecided". Where a setting
+(an activation, a band of σ_w, …) says yes and another no, each by an interval of its own, the verdict is
 "depends", on that.
 """
 
@@ -38,29 +38,29 @@ class Finding:
 
 
 def above(limit: float, *, matters: float = 0.0, noun: str = "the effect") -> Rule:
-    """Supported where the effect is larger than the limit, refuted where it is not, by what matters."""
+    """Yes where the effect is larger than the limit, no where it is not, by what matters."""
 
     def judge(effect: Effect) -> Verdict:
         if effect.low > limit and effect.value >= limit + matters:
-            return "supported"
-        return "refuted" if effect.high < limit + matters or effect.high <= limit else "not tested"
+            return "yes"
+        return "no" if effect.high < limit + matters or effect.high <= limit else "undecided"
 
     least = f" and it is at least {_written(limit + matters)}" if matters else ""
-    words = f"supported if the whole interval of {noun} lies above {_written(limit)}{least}"
-    return Rule(f"{words}; refuted if it lies below {_written(limit + matters)}", judge)
+    words = f"yes if the whole interval of {noun} lies above {_written(limit)}{least}"
+    return Rule(f"{words}; no if it lies below {_written(limit + matters)}", judge)
 
 
 def below(limit: float, *, matters: float = 0.0, noun: str = "the effect") -> Rule:
-    """Supported where the effect is smaller than the limit, refuted where it is not, by what matters."""
+    """Yes where the effect is smaller than the limit, no where it is not, by what matters."""
 
     def judge(effect: Effect) -> Verdict:
         if effect.high < limit and effect.value <= limit - matters:
-            return "supported"
-        return "refuted" if effect.low > limit - matters or effect.low >= limit else "not tested"
+            return "yes"
+        return "no" if effect.low > limit - matters or effect.low >= limit else "undecided"
 
     least = f" and it is at most {_written(limit - matters)}" if matters else ""
-    words = f"supported if the whole interval of {noun} lies below {_written(limit)}{least}"
-    return Rule(f"{words}; refuted if it lies above {_written(limit - matters)}", judge)
+    words = f"yes if the whole interval of {noun} lies below {_written(limit)}{least}"
+    return Rule(f"{words}; no if it lies above {_written(limit - matters)}", judge)
 
 
 def _written(limit: float) -> str:
@@ -82,5 +82,5 @@ def found(
         for name, parts in settings.items()
     }
     told = {name: {verdict for _, _, verdict in parts} for name, parts in judged.items()}
-    on = [name for name, verdicts in told.items() if {"supported", "refuted"} <= verdicts]
+    on = [name for name, verdicts in told.items() if {"yes", "no"} <= verdicts]
     return Finding(effect, "depends" if on else rule.judge(effect), " and ".join(on), judged)

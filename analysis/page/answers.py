@@ -14,7 +14,7 @@ from gradatlas.analysis.measures.boundaries import boundaries_of_cells, score_of
 from gradatlas.analysis.words import number, percent, span, word
 from gradatlas.study.regimes import REGIMES, Limits
 
-VERDICTS = ("supported", "refuted", "depends", "not tested")
+VERDICTS = ("yes", "no", "depends", "undecided", "not tested")
 
 
 def answer_rows(claims: Sequence[Claim]) -> list[dict[str, Any]]:
@@ -22,7 +22,7 @@ def answer_rows(claims: Sequence[Claim]) -> list[dict[str, Any]]:
     return [
         {
             "id": claim.id, "question": claim.question, "verdict": claim.verdict,
-            "depends_on": claim.depends_on, "answer": claim.answer, "to_run": claim.to_run,
+            "said": claim.said, "answer": claim.answer, "to_run": claim.to_run,
             "effect": _effect(claim), "n": claim.n, "figure": claim.figure, "rule": claim.rule,
         }
         for claim in claims

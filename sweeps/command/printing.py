@@ -15,7 +15,7 @@ from rich.text import Text
 
 from gradatlas.sweeps.command.streams import json_text
 
-_STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "not tested": "dim"}
+_STYLES = {"yes": "green", "no": "red", "depends": "yellow", "undecided": "magenta", "not tested": "dim"}
 
 
 def claims_json(claims: Iterable[Any]) -> str:
@@ -33,10 +33,9 @@ def _finite(value: Any) -> Any:
 def print_claims(claims: Iterable[Any], console: Console) -> None:
     """Question, verdict, answer of each, and what would test what was not tested."""
     for claim in claims:
-        verdict = f"{claim.verdict} on {claim.depends_on}" if claim.depends_on else claim.verdict
         console.print(Text.assemble((f"{claim.id:>3}  ", "bold"), claim.question))
         trials = f"  ({claim.n:,} trials)" if claim.n else ""
-        console.print(Text.assemble("     ", (verdict, _STYLES[claim.verdict]), trials))
+        console.print(Text.assemble("     ", (claim.said, _STYLES[claim.verdict]), trials))
         console.print(Text(f"     {claim.answer}"))
         if claim.to_run:
             console.print(Text(f"     To run: {claim.to_run}", style="dim"))

@@ -122,7 +122,7 @@ def test_every_question_has_its_claim_and_a_case_both_ways() -> None:
 @pytest.mark.parametrize("number", SUPPORTED)
 def test_a_planted_truth_is_supported(number: str) -> None:
     found = claim(number, *SUPPORTED[number])
-    assert (found.verdict, found.depends_on) == ("supported", ""), found.answer
+    assert (found.verdict, found.depends_on) == ("yes", ""), found.answer
     assert found.effect is not None
     assert found.interval is not None
     assert found.interval[0] <= found.effect <= found.interval[1]
@@ -133,7 +133,7 @@ def test_a_planted_truth_is_supported(number: str) -> None:
 @pytest.mark.parametrize("number", REFUTED)
 def test_a_planted_falsehood_is_refuted(number: str) -> None:
     found = claim(number, *REFUTED[number])
-    assert (found.verdict, found.depends_on) == ("refuted", ""), found.answer
+    assert (found.verdict, found.depends_on) == ("no", ""), found.answer
     assert found.n > 0
 
 
@@ -202,7 +202,7 @@ def test_the_figure_of_a_claim_is_one_of_the_reports() -> None:
 
 def test_a_claim_as_json_has_the_agreed_keys() -> None:
     entry = json.loads(json.dumps(claim("2a", *SUPPORTED["2a"]).as_json(), allow_nan=False))
-    keys = ["id", "question", "verdict", "depends_on", "effect", "unit", "interval", "n", "figure"]
+    keys = ["id", "question", "verdict", "depends_on", "effect", "unit", "interval", "n", "figure", "answer"]
     assert list(entry) == keys
 
 

@@ -97,7 +97,7 @@ def test_the_report_answers_shows_every_figure_and_needs_nothing_but_itself(plan
     assert "packages.torch" in text
     assert '<table id="areas"' in text
     assert '<table id="mitigations-table"' in text
-    assert "Rule: supported if the whole interval of" in text
+    assert "Rule: yes if the whole interval of" in text
     files = {file.name for file in (run / "report" / "figures").iterdir()}
     assert files == {f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
     assert (messages[0], messages[-1]) == ("read 264 trials", f"wrote {html}")

@@ -26,7 +26,7 @@ def test_claims_prints_question_verdict_and_numbers(command, run):
     ended = command("claims", str(run))
     assert ended.code == 0
     assert "2c  Does it diminish less quickly than tanh's?" in ended.out
-    assert "refuted" in ended.out
+    assert "2c  Does it diminish less quickly than tanh's?\n     no" in ended.out
     assert "To run: gradatlas run claims (part training)" in ended.out
 
 
@@ -35,7 +35,7 @@ def test_claims_as_json_are_those_of_the_library(command, run):
     expected = claims(tables.labelled(tables.scan_results(run)[0]))
     assert [entry["id"] for entry in found] == [claim.id for claim in expected]
     assert [entry["verdict"] for entry in found] == [claim.verdict for claim in expected]
-    keys = {"id", "question", "verdict", "depends_on", "effect", "unit", "interval", "n", "figure"}
+    keys = {"id", "question", "verdict", "depends_on", "effect", "unit", "interval", "n", "figure", "answer"}
     assert all(set(entry) == keys for entry in found)
 
 
