@@ -26,8 +26,8 @@ INPUT_STD = Parameter("number", "standard deviation of the Gaussian inputs", low
 
 # Of what theory says, what depends on σ_w.
 _OF_SIGMA_W = (
-    "sigma_w", "q", "chi", "slope", "depth_scale", "correlation", "window", "gradient_decades",
-    "gradient_slope",
+    "sigma_w", "q", "chi", "slope", "depth_scale", "correlation", "correlation_depth_scale", "window",
+    "gradient_decades", "gradient_slope",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradatlas.study.choices.families import FAMILIES
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
-from gradatlas.study.theory.correlation import fixed_correlation
+from gradatlas.study.theory.correlation import correlation_depth_scale, fixed_correlation
 from gradatlas.study.theory.critical import Critical, critical, has_fixed_points, reached
 from gradatlas.study.theory.meanfield import Structure
 from gradatlas.study.theory.predictions import (
@@ -68,7 +68,8 @@ def theory_row(
     """What theory says of a network; None where it says nothing, with the reason in `note`.
 
     `q` (None: grows without bound), `chi`, `slope` (½ log10 χ, decades per layer), `depth_scale` (layers),
-    `critical_sigma_w` and, of plain networks, `correlation` (c*, of two inputs) hold at infinite depth;
+    `critical_sigma_w` and, of plain networks, `correlation` (c*, of two inputs) and its own
+    `correlation_depth_scale` (ξ_c, layers) hold at infinite depth;
     `window`, `gradient_decades`, `gradient_slope` and `gradient_sd` (over seeds) at `depth`, for Gaussian
     inputs.
     """
@@ -101,7 +102,8 @@ def theory_row(
     return row | {"note": "; ".join(note for note in notes if note)}
 
 
-_NOTHING = dict.fromkeys(("q", "chi", "slope", "depth_scale", "critical_sigma_w", "correlation"))
+_NO_CORRELATION = dict.fromkeys(("correlation", "correlation_depth_scale"))
+_NOTHING = dict.fromkeys(("q", "chi", "slope", "depth_scale", "critical_sigma_w")) | _NO_CORRELATION
 
 
 def _asymptotic(point: PhasePoint) -> tuple[dict[str, Any], list[str]]:
@@ -121,12 +123,17 @@ def _asymptotic(point: PhasePoint) -> tuple[dict[str, Any], list[str]]:
     )
     line = critical(structure, added_variance=point.added_variance())
     q = end.q if np.isfinite(end.q) else None
-    alike = None
-    if q and structure.norm == "none" and structure.family == "mlp":
-        alike = fixed_correlation(
-            structure.activation, q=q, chi=end.chi, sigma_w=point.sigma_w, sigma_b=point.sigma_b
-        )
-    return _rates(q, end.chi, line) | {"correlation": alike}, [line.note]
+    is_plain = structure.norm == "none" and structure.family == "mlp"
+    alike = _correlation(point, q, end.chi) if q and is_plain else dict(_NO_CORRELATION)
+    return _rates(q, end.chi, line) | alike, [line.note]
+
+
+def _correlation(point: PhasePoint, q: float, chi: float) -> dict[str, Any]:
+    """c* of a plain network and the depth scale on which two inputs come to it."""
+    activation, sigma_w = point.structure.activation, point.sigma_w
+    end = fixed_correlation(activation, q=q, chi=chi, sigma_w=sigma_w, sigma_b=point.sigma_b)
+    scale = correlation_depth_scale(activation, end, q=q, chi=chi, sigma_w=sigma_w)
+    return {"correlation": end, "correlation_depth_scale": scale}
 
 
 def _batch_normalised(point: PhasePoint) -> tuple[dict[str, Any], list[str]]:
@@ -137,7 +144,7 @@ def _batch_normalised(point: PhasePoint) -> tuple[dict[str, Any], list[str]]:
     shallower, deeper = (_decades(point, depth, np.array([point.sigma_w]))[0] for depth in (40, 41))
     chi = float(10 ** (2 * (deeper - shallower)))
     note = "batch norm takes σ_w out: no σ_w is critical"
-    return _rates(None, chi, Critical(None, note)) | {"correlation": None}, [note]
+    return _rates(None, chi, Critical(None, note)) | _NO_CORRELATION, [note]
 
 
 def _rates(q: float | None, chi: float, line: Critical) -> dict[str, Any]:

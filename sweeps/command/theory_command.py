@@ -160,7 +160,7 @@ def _print(rows: Sequence[dict[str, Any]], *, critical: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     deep = rows[0]["depth"] is not None
     heads = ["activation", "σ_w", "χ"] + ([] if critical else ["critical σ_w"])
-    heads += ["G", "± seeds", "stable window"] if deep else ["slope", "ξ", "q*"]
+    heads += ["G", "± seeds", "stable window"] if deep else ["slope", "ξ", "q*", "c*", "ξ_c"]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for place, head in enumerate(heads):
         table.add_column(head, justify="right" if place else "left", no_wrap=True)
@@ -171,7 +171,8 @@ def _print(rows: Sequence[dict[str, Any]], *, critical: bool) -> None:
     meaning = (
         "G: decades from the last layer to the first; window: of σ_w where G stays within ±1.3."
         if deep
-        else "slope: ½ log10 χ, decades per layer; ξ: depth scale in layers; q*: variance of a deep layer."
+        else "slope: ½ log10 χ, decades per layer; ξ: depth scale in layers; q*: variance of a deep layer;\n"
+        "c*: cosine of two inputs there; ξ_c: layers over which their distance from it shrinks by e."
     )
     console.print("\nχ: growth of E|δ|² per layer.\n" + meaning, markup=False)
     for row in rows:
@@ -201,15 +202,17 @@ def _cells(row: dict[str, Any], *, critical: bool, deep: bool) -> list[str]:
 
 
 def _asymptotic_cells(row: dict[str, Any]) -> list[str]:
-    """Slope, ξ and q*, where what rounding leaves of a critical network is none."""
+    """Slope, ξ, q*, c* and ξ_c, where what rounding leaves of a critical network is none."""
     if row["chi"] is None:
-        return ["–", "–", "–"]
+        return ["–"] * 5
     is_critical = abs(row["chi"] - 1) < 1e-6
-    q = "∞" if row["q"] is None and row["norm"] != "batch" else _shown(row["q"])
+    q = "∞" if row["q"] is None and row["norm"] != "batch" else _shown(row["q"], ".3g")
     return [
         "0" if is_critical else _shown(row["slope"]),
         "∞" if is_critical else _shown(row["depth_scale"]),
         q,
+        _shown(row["correlation"], ".3g"),
+        "∞" if is_critical and row["correlation"] else _shown(row["correlation_depth_scale"], ".3g"),
     ]
 
 

@@ -21,6 +21,13 @@ def test_without_an_activation_there_is_a_row_for_each(command):
     assert "nan" not in out.out
 
 
+def test_the_table_says_where_the_correlation_of_two_inputs_ends_and_how_fast(command):
+    out = command("theory", "--sigma-b", "0.05", "--sigma-w", "1.2").out
+    assert re.search(r"^tanh .* 0\.414 +55\.1$", out, re.MULTILINE)
+    assert re.search(r"^linear .* – +–$", out, re.MULTILINE)  # its variance grows without bound
+    assert "…" not in out  # nothing is cut at 80 columns
+
+
 def test_critical_takes_the_critical_weights(command):
     out = command("theory", "--activation", "tanh", "--sigma-b", "0.05", "--critical", "--json")
     (row,) = json.loads(out.out)
@@ -32,7 +39,8 @@ def test_without_theory_every_number_is_null_and_the_note_says_why(command):
     out = command("theory", "--activation", "relu", "--family", "gru", "--depth", "5", "--json")
     (row,) = json.loads(out.out)
     assert row["note"] == "no theory of family gru"
-    assert [row[name] for name in ("chi", "window", "gradient_decades")] == [None] * 3
+    names = ("chi", "window", "gradient_decades", "correlation", "correlation_depth_scale")
+    assert [row[name] for name in names] == [None] * 5
 
 
 @pytest.mark.parametrize(
