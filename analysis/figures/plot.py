@@ -31,7 +31,9 @@ class Drawing:
 class Plot:
     """One figure of the report. `table` takes labelled trials; where it is empty `absent` is said instead.
 
-    `section` is the report's: map, answers, training, mitigations, layers, importance.
+    `section` is the report's: map, theory, answers, training, mitigations, layers, importance. A figure that
+    shows one thing says it in its title, by `finding` of its table and the limits; `title` is for where there
+    is no table, and for figures without.
     """
 
     name: str
@@ -42,6 +44,11 @@ class Plot:
     reading: Callable[[pl.DataFrame, Limits], str]
     alt: Callable[[pl.DataFrame, Limits], str]
     absent: str
+    finding: Callable[[pl.DataFrame, Limits], str] | None = None
+
+    def heading(self, table: pl.DataFrame, limits: Limits) -> str:
+        """The title over the figure of a table that is not empty."""
+        return self.finding(table, limits) if self.finding else self.title
 
 
 def save(plot: Plot, drawing: Drawing, files: list[Path]) -> tuple[float, float]:

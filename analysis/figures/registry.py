@@ -12,6 +12,7 @@ from gradatlas.analysis.figures import (
     factors,
     forward_backward,
     importance_bars,
+    measured_against_predicted,
     outcome_map,
     profiles,
     ranks,
@@ -27,6 +28,7 @@ FIGURES: dict[str, Plot] = {
     module.PLOT.name: module.PLOT
     for module in (
         regime_map,
+        measured_against_predicted,
         critical_gain,
         depth_window,
         profiles,

@@ -7,7 +7,7 @@ told apart without colour vision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from matplotlib.patches import Patch
 
 from gradatlas.analysis.colours import FAINT, INK, OUTCOME_COLOURS, OUTCOME_MARKERS, REGIME_COLOURS, STABLE
 from gradatlas.study.regimes import Limits
+from gradatlas.study.trial import PARAMETERS
 
 _VANISHING_ARM = ("#08264a", "#1c5a9c", "#8fbfe3")
 _EXPLODING_ARM = ("#f3ab92", "#bf3237", "#5c0a1e")
@@ -80,6 +81,18 @@ def regime_colours(limits: Limits) -> tuple[ListedColormap, Normalize]:
     colours = np.where((g < 0)[:, None], arms[0](1 - reach), arms[1](reach))
     colours[np.abs(g) <= limits.stable_decades] = mpl.colors.to_rgba(STABLE)
     return ListedColormap(colours, name="regime"), Normalize(-end, end)
+
+
+def activation_colours(names: Iterable[str]) -> dict[str, str]:
+    """The colour of each activation, the same in every figure, in the order in which they are declared.
+
+    Names that are not declared come last, by the alphabet.
+    """
+    declared = PARAMETERS["activation"].choices
+    shown = set(names)
+    every = (*declared, *sorted(shown - set(declared), key=str))
+    colours = sns.color_palette("colorblind").as_hex()
+    return {name: colours[place % len(colours)] for place, name in enumerate(every) if name in shown}
 
 
 def literal(text: str) -> str:

@@ -61,6 +61,7 @@ def draw_figure(
     wide = save(plot, Drawing(table, limits, WIDE), files)
     narrow = save(plot, Drawing(table, limits, NARROW), [phone])
     return told | {
+        "title": plot.heading(table, limits),
         "absent": "",
         "reading": plot.reading(table, limits),
         "alt": plot.alt(table, limits),

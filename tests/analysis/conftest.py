@@ -96,7 +96,7 @@ def rich_rows(*, points: int = 240) -> list[Row]:
 
 
 def _measured(planted: Row) -> Row:
-    """The row with a signal, factors, formats and a learning rate; weights and φ′ make up its slope."""
+    """The row with all that figures show but a profile; weights and φ′ make up its slope."""
     depth, g = planted["depth"], planted["gradient_decades"]
     steps = [g / (depth - 1) + 0.2] * (depth - 1)
     reach = {name: depth if abs(g) < end else 1 for name, end in _REACH.items()}
@@ -104,6 +104,7 @@ def _measured(planted: Row) -> Row:
         "forward_decades": -g, "weight_factor_profile": [*steps, None],
         "derivative_factor_profile": [*([-0.2] * (depth - 1)), None],
         "learning_rate": 0.001 * 10 ** (planted["trial"] % 7 / 2), **reach,
+        "theory_gradient_decades": g - 0.1, "theory_sd": 0.2,
     }  # fmt: skip
 
 

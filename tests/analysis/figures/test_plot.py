@@ -113,8 +113,12 @@ def _number(text: str) -> float | None:
 
 
 def _misplaced(places: np.ndarray, numbers: np.ndarray) -> float:
-    """How far ticks are from where their numbers are on a straight or log scale, as a share of the axis."""
-    scales = [numbers, np.log(numbers)] if numbers.min() > 0 else [numbers]
+    """How far ticks are from where their numbers are on a straight, log or asinh scale, as a share of it.
+
+    Asinh axes are bent at the stable limit.
+    """
+    bent = np.arcsinh(numbers / Limits().stable_decades)
+    scales = [numbers, np.log(numbers)] if numbers.min() > 0 else [numbers, bent]
     fits = [np.polyval(np.polyfit(scale, places, 1), scale) - places for scale in scales]
     return min(float(np.abs(error).max()) for error in fits) / float(np.ptp(places))
 
