@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 from gradatlas.study.trial import PARAMETERS
 
@@ -41,16 +42,28 @@ def network(norm: str, skip: str) -> str:
     return f"networks with {found}" if found else "plain networks (no norm, no skip)"
 
 
-def number(value: float) -> str:
-    """Two significant digits: 0.25, 1.4, 16, 130; below a ten-thousandth 1.1·10⁻¹⁵."""
+def number(value: float, digits: int = 2) -> str:
+    """Two (or so many) significant digits: 0.25, 1.4, 16, 130; below a ten-thousandth 1.1·10⁻¹⁵."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}".replace("inf", "∞").replace("-", "−")
     if abs(value) < 1e-4:
-        mantissa, exponent = f"{value:.1e}".split("e")
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPTS)}".replace("-", "−")
-    digits = max(0, 1 - math.floor(math.log10(abs(value))))
-    text = f"{round(value, 1 - math.floor(math.log10(abs(value)))):.{digits}f}"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    # Half is rounded up, as by hand: 1.25 is 1.3. Python's own rounding makes 1.2 of it.
+    rounded = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    text = f"{rounded:.{max(0, places)}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+
+
+def plain_weights(sigma_w: float, width: int) -> str:
+    """A weight scale as weights of a square layer: 'σ_w = 1.2 at width 64: weights of about ±0.15'.
+
+    That is their standard deviation, σ_w / √width. A σ_w above 1 is not weights above 1.
+    """
+    return (
+        f"σ_w = {number(sigma_w, 3)} at width {width}: weights of about ±{number(sigma_w / math.sqrt(width))}"
+    )
 
 
 def percent(share: float | None) -> str:

@@ -96,7 +96,7 @@ def context(content: RunContent) -> dict[str, Any]:
     return {
         "run": content.run.resolve().name,
         "question": str(content.sweep.get("question") or _DEFAULT_QUESTION),
-        "sentences": summary.sentences(content.cells, content.trials),
+        "sentences": summary.sentences(content.cells, content.trials, content.limits, content.sweep),
         "answers": answer_rows(answers),
         "verdicts": verdict_counts(answers),
         "boundaries": boundary_rows(content.cells),

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import polars as pl
 
-from gradatlas.analysis.measures.regions import StableRange, outcome_shares, regime_shares, stable_ranges
-from gradatlas.analysis.words import count, features, joined, network, number, percent, word
+from gradatlas.analysis.measures.regions import outcome_shares, regime_shares
+from gradatlas.analysis.page.stable_windows import baseline, stable_sentence
+from gradatlas.analysis.words import count, features, joined, network, number, percent
+from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 
-_MOST_NAMED = 5  # activations or kinds of networks in one sentence
+_MOST_NAMED = 5  # kinds of networks in one sentence
 _MIN_SHARE_CELLS = 8  # behind a share that a sentence states
 _VERBS = {"vanishing": "vanish", "exploding": "explode"}
 
 
-def sentences(cells: pl.LazyFrame, trials: pl.LazyFrame) -> list[str]:
+def sentences(
+    cells: pl.LazyFrame,
+    trials: pl.LazyFrame,
+    limits: Limits = DEFAULT_LIMITS,
+    sweep: Mapping[str, Any] | None = None,
+) -> list[str]:
     """About three sentences: where gradients are stable, what norms and skips change, what training did.
 
-    Of a study in parts each speaks of one, the part that has most to say of it, and names it.
+    Of a study in parts each speaks of one, the part that has most to say of it, and names it. The sweep file
+    says whether learning rates were drawn at random.
     """
     measured = cells.filter(pl.col("regime").is_not_null())
     plain = (pl.col("norm") == "none") & (pl.col("skip") == "none")
     found = []
     for write, rows, size in (
-        (stable_sentence, measured, plain.sum()),
+        (partial(stable_sentence, limits=limits), measured, plain.sum()),
         (kinds_sentence, measured, pl.len()),
-        (training_sentence, trials, pl.col("outcome").is_not_null().sum()),
+        (partial(training_sentence, sweep=sweep or {}), trials, pl.col("outcome").is_not_null().sum()),
     ):
         sizes = rows.group_by("part").agg(size=size).sort(-pl.col("size").cast(pl.Int64), "part")
         parts = sizes.collect()["part"]
@@ -37,70 +46,9 @@ def sentences(cells: pl.LazyFrame, trials: pl.LazyFrame) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _baseline(cells: pl.LazyFrame) -> tuple[str, str] | None:
-    """(norm, skip) of the plainest networks there are."""
-    kinds = cells.select("norm", "skip").unique().collect().rows()
-    return min(kinds, key=lambda kind: ((kind[0] != "none") + (kind[1] != "none"), kind)) if kinds else None
-
-
-def stable_sentence(cells: pl.LazyFrame) -> str:
-    """Over which σ_w the plainest networks are stable, by activation, at the greatest depth that shows it."""
-    kind = _baseline(cells)
-    if kind is None:
-        return ""
-    plain = cells.filter(pl.col("norm") == kind[0], pl.col("skip") == kind[1])
-    rows = [row for row in stable_ranges(plain, ["activation"]) if row["range"].kind != "few"]
-    if not rows:
-        return ""
-    depth = _telling_depth(rows)
-    chosen = [row for row in rows if row["depth_high"] == depth]
-    chosen.sort(key=lambda row: (_ORDER.index(row["range"].kind), word("activation", row["activation"])))
-    phrases = [f"{_phrase(row['range'])} with {word('activation', row['activation'])}" for row in chosen]
-    where = joined(phrases[:_MOST_NAMED])
-    layers = count(depth, "hidden layer")
-    if chosen[0]["depth_low"] < depth:
-        layers = f"{chosen[0]['depth_low']} to {layers}"
-    return f"In {network(*kind)} of {layers}, gradients are stable {where}."
-
-
-_ORDER = ("range", "all", "most", "mixed", "none", "few")
-
-
-def _telling_depth(rows: Sequence[Mapping[str, Any]]) -> int:
-    """The end of the depth band where most activations have some stable σ_w, the deepest such band."""
-
-    def score(depth: int) -> tuple[int, int]:
-        kinds = [row["range"].kind for row in rows if row["depth_high"] == depth]
-        return sum(kind not in ("none", "mixed") for kind in kinds), depth
-
-    depths: set[int] = {row["depth_high"] for row in rows}
-    return max(depths, key=score)
-
-
-def _phrase(found: StableRange) -> str:
-    return {
-        "all": "at every σ_w tried",
-        "most": f"in {percent(found.stable_share)} of the cases at any σ_w tried",
-        "none": f"in none of the {found.cells} cases",
-        "mixed": f"in {percent(found.stable_share)} of the cases",
-    }.get(found.kind) or f"for σ_w {range_words(found)}"
-
-
-def range_words(found: StableRange) -> str:
-    """'from 0.9 to 1.5', 'from the smallest tried to 1.5', 'from 0.9 to the largest tried'."""
-    assert found.low is not None
-    assert found.high is not None
-    low, high = number(found.low), number(found.high)
-    if found.open_low:
-        return f"from the smallest tried to {high}"
-    if found.open_high:
-        return f"from {low} to the largest tried"
-    return f"around {low}" if low == high else f"from {low} to {high}"
-
-
 def kinds_sentence(cells: pl.LazyFrame) -> str:
     """How the regimes' shares differ between kinds of networks (norm × skip), the plainest first."""
-    kind = _baseline(cells)
+    kind = baseline(cells)
     shares = regime_shares(cells, ["norm", "skip"]).filter(pl.col("cells") >= _MIN_SHARE_CELLS).collect()
     rows = sorted(
         shares.rows(named=True), key=lambda row: ((row["norm"], row["skip"]) != kind, -row["stable"])
@@ -122,8 +70,8 @@ def _rest(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{percent(row[name]) if row[name] else 'none'} {verb}" for name, verb in _VERBS.items())
 
 
-def training_sentence(trials: pl.LazyFrame) -> str:
-    """The share that learned by regime, and how many diverged."""
+def training_sentence(trials: pl.LazyFrame, sweep: Mapping[str, Any]) -> str:
+    """The share that learned by regime, at which learning rates, and how many diverged."""
     trained = trials.filter(pl.col("outcome").is_not_null())
     shares = outcome_shares(trained.filter(pl.col("regime").is_not_null()), ["regime"]).collect()
     rows = {row["regime"]: row for row in shares.rows(named=True) if row["trials"] >= _MIN_SHARE_CELLS}
@@ -137,7 +85,43 @@ def training_sentence(trials: pl.LazyFrame) -> str:
     diverged = trained.filter(pl.col("outcome") == "diverged").select(pl.len()).collect().item()
     total = trained.select(pl.len()).collect().item()
     tail = f"{count(diverged, 'trial')} of {total:,} diverged" if diverged else "no trial diverged"
-    return f"{when}, {joined(phrases)} had learned; {tail}."
+    return f"{when}{_rates(trained, sweep)}, {joined(phrases)} had learned; {tail}."
+
+
+def _rates(trained: pl.LazyFrame, sweep: Mapping[str, Any]) -> str:
+    """' at a learning rate of 0.1', ' at one learning rate for each point, drawn at random from 0.001 to 1'.
+
+    A share of what learned at one random learning rate is not that of what can learn, so it must be said.
+    """
+    rate = pl.col("learning_rate")
+    known = trained.filter(rate.is_not_null())
+    low, high = known.select(low=rate.min(), high=rate.max()).collect().row(0)
+    if low is None:
+        return ""
+    if low == high:
+        return f" at a learning rate of {number(low)}"
+    ends = f"from {number(low)} to {number(high)}"
+    part = known.select("part").first().collect().item()
+    if not _is_drawn("learning_rate", sweep, part):
+        return f" at learning rates {ends}"
+    counts = known.group_by("part", "point").agg(rates=rate.n_unique()).collect()["rates"]
+    most = int(counts.max())  # type: ignore[arg-type]
+    each = "one learning rate" if most == 1 else f"up to {most} learning rates"
+    return f" at {each} for each point, drawn at random {ends}"
+
+
+def _is_drawn(name: str, sweep: Mapping[str, Any], part: str) -> bool:
+    """Whether the sweep file has a parameter of a part drawn at random inside each point."""
+    search, parts = sweep.get("search"), sweep.get("part")
+    if isinstance(search, Mapping) and search.get("sampler", "qmc") not in _AT_RANDOM:
+        return False
+    own = [table for table in parts if table.get("name") == part] if isinstance(parts, list) else []
+    roles = [role for table in (*own, sweep) for role in _ROLES if name in table.get(role, {})]
+    return roles[:1] == ["nuisance"]
+
+
+_ROLES = ("scientific", "nuisance", "fixed")
+_AT_RANDOM = ("qmc", "random", "grid")  # samplers that do not learn; a grid has nuisance parameters random
 
 
 _GROUPS = (
