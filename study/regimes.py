@@ -3,8 +3,10 @@
 The labels are derived, never stored: change the limits and the map changes without running anything again.
 
 `G` is the number of decades that the gradient gains from the last hidden layer to the first (negative: it
-vanishes). Stable is |G| ≤ 1.3 = log10 e³: the depth up to which Schoenholz et al. (2017) found networks
-trainable is six depth scales, over which E|δ|² changes by e⁶.
+vanishes). Stable is |G| ≤ 1.3 = log10 e³: E|δ|² changes by e⁶ over six depth scales of the gradient,
+ξ = 1/|ln χ|. On the vanishing side that is the depth up to which Schoenholz et al. (2017) found networks
+trainable. On the exploding side their depth scale is another and longer one, that of the correlation of two
+inputs (ξ_c = −1 / ln χ_c at c*, `study.theory.correlation`), so there the limit is a convention.
 
 A label is only as good as the number below it: a cell (all rows of one setting) is *undetermined* where its
 median lies within two standard errors of a limit. Beside the regime, which goes by G and so depends on depth,

@@ -213,8 +213,8 @@ def reading(data: pl.DataFrame, limits: Limits) -> str:
         "the predicted spread over seeds is right; it is known for plain networks with independent weights."
     )  # fmt: skip
     return (
-        "Each dot is a point of the sweep: across, the G that mean-field theory predicts for a network of "
-        "this depth and width, made before anything was measured; up, the median G that was measured. On the "
+        "Each dot is a point of the sweep: across, the G that mean-field theory predicts from the "
+        "settings and the inputs alone, at this depth and width; up, the median G that was measured. On the "
         "diagonal both are equal. The pale cross is where either is stable, its middle where both are. The "
         f"axes are straight up to about {number(limits.stable_decades)} decades and logarithmic beyond. "
         "In each panel: the median distance between the two and the share with the same regime, points near "
