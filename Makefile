@@ -74,7 +74,7 @@ bench: $(VENV)/.installed-dev  ## every figure of the documentation: an hour
 # The pictures of README and docs, from runs of the presets quickstart and phase:
 # make gallery RUN=runs/NAME PHASE=runs/NAME
 gallery:  ## the pictures of README and docs: RUN=… PHASE=…
-	cp $(RUN)/report/figures/regime_map.png analysis/gallery/
+	cp $(RUN)/report/figures/regime_map.png $(RUN)/report/figures/measured_against_predicted.png analysis/gallery/
 	$(BIN)/gradatlas theory --activation tanh --plot analysis/gallery/phase_diagram.png --measured $(PHASE)
 
 clean:  ## remove what was made

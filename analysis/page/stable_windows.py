@@ -1,8 +1,8 @@
 """The sentence that says over which weight scales gradients are stable, by activation.
 
 A window is told by its estimated ends with their 95 % intervals, beside theory's. The outermost stable
-networks are no such ends: how far out they lie depends on which σ_w happened to be tried. They are named only
-where the data do not support an estimate.
+networks are no such ends: how far out they lie depends on which σ_w happened to be tried. They are named,
+as what was tried, only where the data do not support an estimate.
 """
 
 from __future__ import annotations
@@ -155,11 +155,14 @@ _ORDER = ("window", "range", "all", "most", "mixed", "none")
 
 
 def _telling(found: Sequence[StableWindow]) -> list[StableWindow]:
-    """Those of the band in which most activations have some stable σ_w, the deepest of such bands."""
+    """Those of the band in which most activations have some stable σ_w, the deepest of such bands.
 
-    def score(band: tuple[int, int]) -> tuple[int, int, int]:
+    An activation whose window is estimated counts twice.
+    """
+
+    def score(band: tuple[int, int]) -> tuple[int, int]:
         kinds = [window.kind for window in found if window.band == band]
-        return sum(kind not in ("none", "mixed") for kind in kinds), kinds.count("window"), band[1]
+        return sum(kind not in ("none", "mixed") for kind in kinds) + kinds.count("window"), band[1]
 
     best = max((window.band for window in found), key=score, default=None)
     chosen = [window for window in found if window.band == best]
@@ -198,8 +201,7 @@ def _phrase(group: Sequence[StableWindow], *, is_first: bool) -> str:
     """Where a group is stable and which it is; the first says what stands in brackets."""
     names = joined([word("activation", window.activation) for window in group])
     if group[0].kind != "window":
-        named = " (outermost stable networks)" if group[0].kind == "range" else ""
-        return f"{_range_phrase(group[0].range)} with {names}{named}"
+        return f"{_range_phrase(group[0].range)} with {names}"
     lower = _pooled([window.lower for window in group if window.lower])
     upper = _pooled([window.upper for window in group if window.upper])
     first = "95 % interval " if is_first else ""
@@ -233,7 +235,7 @@ def _range_phrase(found: StableRange) -> str:
         "most": f"in {percent(found.stable_share)} of the cases at any σ_w tried",
         "none": f"in none of the {found.cells} cases",
         "mixed": f"in {percent(found.stable_share)} of the cases",
-    }.get(found.kind) or f"for σ_w {range_words(found)}"
+    }.get(found.kind) or f"in those tried for σ_w {range_words(found)}"
 
 
 def range_words(found: StableRange) -> str:
