@@ -144,7 +144,8 @@ COLUMNS: dict[str, Column] = {
                 "update_profile",
                 "List(Float64)",
                 "ratio",
-                "‖W_end − W_start‖ / ‖W_start‖ of layer l; recurrent: of W_hh",
+                "‖Σ updates‖ / ‖W_start‖ of layer l, also where the weights cannot hold updates so small; "
+                "recurrent: of W_hh",
             ),
             ("loss_sign_changes", "Int64", "", "of the loss's difference in the last half of training"),
             ("measured_steps", "List(Int64)", "steps", "done before each measurement during training"),

@@ -54,7 +54,8 @@ def pack_memory(trials: Sequence[Trial]) -> int:
 
 
 def _copies(trials: Sequence[Trial]) -> int:
-    """Tensors of a parameter's size: itself, its gradient, its start, the optimizer's, a gradient's copy."""
+    """Tensors of a parameter's size: itself, its gradient, the sum of its updates, the optimizer's, a
+    gradient's copy."""
     shaped = any(trial.clip_value is not None or trial.clip_adaptive is not None for trial in trials)
     return 3 + OPTIMIZERS[trials[0].optimizer].slots + shaped
 

@@ -28,6 +28,10 @@ AT_STEPS = ("losses", "norms_before", "norms_after", "cosines")  # what is writt
 class TrainingState:
     """Everything that steps read and change, of the trials still in training.
 
+    `updates` has a tensor for each hidden weight, of its shape: the sum of all updates so far, in float32 at
+    least. A weight of size 1 cannot hold an update of 1e-9 in float32, its sum can. What the sum of a trial
+    that diverged holds means nothing.
+
     `columns` has a number for each trial, by name, in float64: `CLIPS` (infinity: off), the optimizer's
     rates, `first_loss`, and `diverged_step` (int64, -1 while a trial is running).
     """
@@ -37,6 +41,7 @@ class TrainingState:
     slots: list[
         list[ParameterGroup]
     ]  # what the optimizer keeps: slots of groups, as the network's parameters
+    updates: list[Tensor]
     columns: dict[str, Tensor]
     clips_in_use: frozenset[str]  # those of `CLIPS` that any of the trials has
     steps_done: int
@@ -49,6 +54,7 @@ class TrainingState:
             self,
             network=self.network.selected(rows),
             slots=[_selected(slot, rows) for slot in self.slots],
+            updates=[total[kept] for total in self.updates if len(kept := rows[rows < len(total)])],
             columns={name: column[rows] for name, column in self.columns.items()},
         )
 

@@ -42,6 +42,7 @@ class Stack(NamedTuple):
 
     parameters: np.ndarray  # (2, layers)
     slots: np.ndarray  # (2, 2, layers): what the optimizer keeps beside each, 0 where nothing
+    updates: np.ndarray  # (layers,): the sums of the weights' updates, 0 where none is kept
     depths: np.ndarray  # (trials,), deepest first
 
 
@@ -367,18 +368,26 @@ def _clip(stack, rules, sizes, trial, gradient):
 
 @_compiled
 @no_type_check
-def _update_tensor(rules, trial, parameter, gradient, slots, clip, step):
-    """One step of the optimizer on a row of numbers; `study.choices.optimizers` has the rules."""
+def _update_tensor(rules, trial, parameter, total, gradient, slots, clip, step):
+    """One step of the optimizer on a row of numbers; `study.choices.optimizers` has the rules.
+
+    `total` sums the updates, and is empty where they are not summed. It has loops of its own: in a common
+    one the product would be rounded before it is added to the parameter, whose bits would be others.
+    """
     one, first, second = parameter.dtype.type(1), slots[0], slots[1]
     learning_rate = rules.rates.learning_rate[trial]
     if rules.optimizer == SGD:
         for i in range(len(parameter)):
             parameter[i] -= learning_rate * clip * gradient[i]
+        for i in range(len(total)):
+            total[i] -= learning_rate * clip * gradient[i]
     elif rules.optimizer == MOMENTUM:
         momentum = rules.rates.momentum[trial]
         for i in range(len(parameter)):
             first[i] = momentum * first[i] + clip * gradient[i]
             parameter[i] -= learning_rate * first[i]
+        for i in range(len(total)):
+            total[i] -= learning_rate * first[i]
     else:
         beta1, beta2 = rules.rates.adam_beta1[trial], rules.rates.adam_beta2[trial]
         new, eps = one - beta1, rules.rates.adam_eps[trial]
@@ -390,7 +399,10 @@ def _update_tensor(rules, trial, parameter, gradient, slots, clip, step):
             difference = g - first[i]
             first[i] = first[i] + new * difference if new < 0.5 else g - difference * (one - new)
             second[i] = beta2 * second[i] + (one - beta2) * g * g
-            parameter[i] -= rate * first[i] / (np.sqrt(second[i]) / root + eps)
+            gradient[i] = rate * first[i] / (np.sqrt(second[i]) / root + eps)
+            parameter[i] -= gradient[i]
+        for i in range(len(total)):
+            total[i] -= gradient[i]
 
 
 @_compiled
@@ -404,10 +416,12 @@ def _update(stack, rules, sizes, trial, gradient, clip, step):
             index, count = layer if layer < depth else -1, rows * columns
             first = _matrix(stack.slots[0, part, index], trial, 1, count, gradient)[0]
             second = _matrix(stack.slots[1, part, index], trial, 1, count, gradient)[0]
+            summed = count if part == 0 and layer < depth else 0
             _update_tensor(
                 rules,
                 trial,
                 _matrix(stack.parameters[part, index], trial, 1, count, gradient)[0],
+                _matrix(stack.updates[index], trial, 1, count, gradient)[0, :summed],
                 gradient[start : start + count],
                 (first, second),
                 clip,

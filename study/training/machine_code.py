@@ -55,7 +55,10 @@ def _stack(state: TrainingState, layers: Sequence[Layer]) -> kernels.Stack:
     slots: Any = state.slots
     for number, slot in enumerate(slots):
         kept[number] = _addresses(slot)
-    return kernels.Stack(_addresses(layers), kept, np.array(state.network.depths))
+    # The readout's updates are not summed.
+    updates = np.array([*(total.data_ptr() for total in state.updates), 0])
+    assert all(total.is_contiguous() for total in state.updates)
+    return kernels.Stack(_addresses(layers), kept, updates, np.array(state.network.depths))
 
 
 def _addresses(layers: Sequence[Layer]) -> np.ndarray:

@@ -42,7 +42,7 @@ class Training:
     """What training left of each trial; nan or -1 where there is nothing to say.
 
     Axes: (trials,), or (steps, trials) for what was recorded at every step; steps that a diverged trial did
-    not do are nan. `update` is ‖W_end − W_start‖/‖W_start‖ by layer, (trials, layers).
+    not do are nan. `update` is ‖Σ updates‖/‖W_start‖ by layer, (trials, layers).
     """
 
     losses: np.ndarray
@@ -103,7 +103,7 @@ class PackInTraining:
         family = ARCHITECTURES[first.family]
         drawn = initial or family.build(trials, dtype=self._dtype, device=self._device)
         self._state = self._first_state(drawn.cast(self._dtype), limits)
-        self._start = [weight.clone() for weight in self._network.hidden_weights()]
+        self._start_norms = _norms_by_layer(self._network.hidden_weights())
         self._record = _blank_record(trials, self._device)
 
     def _first_state(self, network: Model, limits: Limits) -> TrainingState:
@@ -114,6 +114,7 @@ class PackInTraining:
             trial=first,
             network=network,
             slots=[[group.mapped(blank) for group in network.parameters()] for _ in range(optimizer.slots)],
+            updates=[blank(weight) for weight in network.hidden_weights()],
             columns={name: self._column(name) for name in (*CLIPS, *optimizer.rates)}
             | {
                 "first_loss": torch.full_like(self._indices, torch.nan, dtype=torch.float64),
@@ -212,8 +213,6 @@ class PackInTraining:
             return
         self._state = self._state.selected(rows)
         self._state.clips_in_use = _clips_in_use(self._running())
-        hidden = len(self._network.hidden_weights())
-        self._start = [start[rows[rows < len(start)]] for start in self._start[:hidden]]
 
     def training(self) -> Training:
         """What was written down, and how the trials that did not diverge end."""
@@ -257,13 +256,10 @@ class PackInTraining:
             yield torch.cat(batches, dim=1)
 
     def _measure_updates(self) -> None:
-        """How far each layer moved."""
-        for index, (weight, start) in enumerate(
-            zip(self._network.hidden_weights(), self._start, strict=True)
-        ):
-            moved = trial_norms(weight.double() - start.double(), torch.float64)
-            size = trial_norms(start.double(), torch.float64)
-            self._record["update"][self._indices[: len(moved)], index] = moved / size
+        """How far each layer moved, from the sums of its updates."""
+        moved = _norms_by_layer(self._state.updates)
+        layers = moved.shape[1]
+        self._record["update"][self._indices, :layers] = moved / self._start_norms[self._indices, :layers]
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that changes from step to step, by name."""
@@ -276,8 +272,9 @@ class PackInTraining:
             for index, group in enumerate(groups)
             for number, tensor in enumerate(group.named().values())
         }
+        updates = {f"update {index}": total for index, total in enumerate(self._state.updates)}
         record = {f"record {name}": tensor for name, tensor in self._record.items()}
-        return named | record | {"first_loss": self._state.columns["first_loss"]}
+        return named | updates | record | {"first_loss": self._state.columns["first_loss"]}
 
     def save(self, path: Path) -> None:
         """Writes the state between two steps (.npz); from it `load` goes on bit for bit on one device."""
@@ -307,6 +304,16 @@ def log_spaced_steps(steps: int, count: int) -> list[int]:
     if count == 0 or steps == 0:
         return []
     return np.unique(np.geomspace(1, steps, count).round().astype(int)).tolist() if count > 1 else [steps]
+
+
+def _norms_by_layer(tensors: Sequence[Tensor]) -> Tensor:
+    """The norm of each trial's part of each tensor, (trials, layers), float64; nan beyond a trial's depth."""
+    norms = torch.full(
+        (len(tensors[0]), len(tensors)), torch.nan, dtype=torch.float64, device=tensors[0].device
+    )
+    for index, tensor in enumerate(tensors):
+        norms[: len(tensor), index] = trial_norms(tensor.double(), torch.float64)
+    return norms
 
 
 def _blank_record(trials: Sequence[Trial], device: torch.device) -> dict[str, Tensor]:

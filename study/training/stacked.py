@@ -102,12 +102,16 @@ class StackedEngine:
         rates = {name: rate.to(exact) for name, rate in rates.items()}
         # In place where that may be: not in bfloat16, in which 1 − adam_beta2 would be zero.
         in_place = running is None and dtype == exact
+        # By identity: a tensor is no key of a dictionary.
+        weights = state.network.hidden_weights()
+        sums = {id(weight): total for weight, total in zip(weights, state.updates, strict=True)}
         tensors = zip(*map(tensors_of, (parameters, self._gradients, *state.slots)), strict=True)
         for parameter, gradient, *slots in tensors:
             those = {name: of_trials(rate, parameter) for name, rate in rates.items()}
             value = parameter if in_place else parameter.to(exact, copy=True)
             its_gradient = gradient if in_place else gradient.to(exact)
-            self._optimizer.update(value, its_gradient, tuple(slots), those, step + 1)
+            targets = [value, sums[id(parameter)]] if id(parameter) in sums else [value]
+            self._optimizer.update(targets, its_gradient, tuple(slots), those, step + 1)
             if running is not None:
                 changed = of_trials(running, parameter)
                 torch.where(changed, value.to(parameter.dtype), parameter, out=parameter)

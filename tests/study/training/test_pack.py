@@ -96,6 +96,66 @@ def test_every_optimizer_steps_as_torchs_does_with_hyperparameters_of_each_trial
     )
 
 
+def _how_far(trial: Trial, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """(`update` of a trial, ‖W_end − W_start‖ / ‖W_start‖), by layer."""
+    pack = PackInTraining([trial], TASKS[trial.task].data(trial.depth), dtype=dtype)
+    start = [weight.double().clone() for weight in pack._network.hidden_weights()]
+    pack.advance(trial.steps)
+    end = [weight.double() for weight in pack._network.hidden_weights()]
+    moved = [float((b - a).norm() / a.norm()) for a, b in zip(start, end, strict=True)]
+    return pack.training().update[0, : len(moved)], np.array(moved)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"activation": "relu"},
+        {"activation": "tanh", "norm": "batch", "clip_value": 0.01},
+        {"family": "lstm", "task": "adding", "clip_norm": 0.1},
+    ],
+    ids=lambda setting: next(iter(setting.values())),
+)
+def test_the_sum_of_updates_is_how_far_weights_move_where_they_hold_them(optimizer, setting):
+    trial = Trial(depth=4, **SMALL | setting | {"optimizer": optimizer, "learning_rate": 0.01, "steps": 9})
+    found, moved = _how_far(trial, torch.float64)
+    assert (moved > 1e-5).all()  # so that float64 holds nine digits of it
+    np.testing.assert_allclose(found, moved, rtol=1e-9)
+
+
+# The first layers of deep nets whose gradients vanish; relu is trained in machine code, sigmoid is not.
+VANISHING = (
+    {"activation": "sigmoid", "depth": 14},
+    {"activation": "relu", "init": "he", "weight_gain": 0.1, "depth": 12},
+    {"activation": "relu", "init": "he", "weight_gain": 0.1, "depth": 12, "optimizer": "momentum"},
+    {"activation": "relu", "init": "he", "weight_gain": 0.02, "depth": 16, "optimizer": "adam"},
+    {"activation": "sigmoid", "depth": 20, "init": "small_normal", "optimizer": "adam"},
+)
+
+
+@pytest.mark.parametrize("setting", VANISHING, ids=lambda s: f"{s['activation']}-{s.get('optimizer', 'sgd')}")
+def test_an_update_that_float32_weights_cannot_hold_is_summed(setting):
+    trial = Trial(width=16, batch_size=32, steps=20, seed=1, **{"learning_rate": 0.1} | setting)
+    found, moved = _how_far(trial, torch.float32)
+    expected, _ = _how_far(trial, torch.float64)
+    assert moved[0] == 0
+    assert 0 < expected[0] < 1e-8
+    np.testing.assert_allclose(found, expected, rtol=0.01)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_updates_are_summed_down_to_the_smallest_numbers_of_float32(activation):
+    # Biases keep the signal, so that the gradient alone vanishes.
+    net = {"width": 16, "batch_size": 32, "weight_gain": 0.1, "bias_std": 0.5, "activation": activation}
+    trial = Trial(depth=40, steps=5, learning_rate=0.1, **net)
+    found, _ = _how_far(trial, torch.float32)
+    expected, _ = _how_far(trial, torch.float64)
+    held = expected > 1e-34  # of 256 numbers of deviation 0.025: updates beyond 2.5e-36
+    assert expected[held].min() < 1e-32
+    assert not held.all()
+    np.testing.assert_allclose(found[held], expected[held], rtol=0.01)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])

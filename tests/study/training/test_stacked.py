@@ -99,6 +99,7 @@ def _state(trials: Sequence[Trial], model: Parabola) -> TrainingState:
         trial=trials[0],
         network=model,
         slots=[[model.group.mapped(torch.zeros_like)] for _ in range(optimizer.slots)],
+        updates=[torch.zeros_like(weight) for weight in model.hidden_weights()],
         columns=columns,
         clips_in_use=frozenset(
             name for name in CLIPS for trial in trials if getattr(trial, name) is not None
@@ -144,6 +145,9 @@ def test_parameters_of_any_rank_are_clipped_and_updated_as_torch_does_alone(opti
         expected = _alone(trial, *({n: t[index] for n, t in g.tensors.items()} for g in (start, target)))
         for name, value in expected.items():
             torch.testing.assert_close(model.group.tensors[name][index], value, rtol=1e-11, atol=1e-12)
+        for name, total in zip(("kernel", "weight"), state.updates, strict=True):
+            moved = expected[name] - start.tensors[name][index]
+            torch.testing.assert_close(total[index], moved, rtol=1e-11, atol=1e-12)
 
 
 def test_norms_and_units_of_any_rank_are_those_of_a_loop_over_trials():
@@ -168,7 +172,9 @@ def test_a_state_leaves_out_the_groups_that_no_trial_has_any_more():
     state = _state(trials, Parabola(_group(3, "start"), _group(3, "target")))
     deep = Group({"weight": torch.ones(1, 2, 2)})  # of the first trial alone
     state.slots = [[deep, *state.network.parameters()]]
+    state.updates = [torch.ones(1, 2, 2), torch.arange(3.0)]
     rest = state.selected(torch.tensor([1, 2]))
+    assert [total.tolist() for total in rest.updates] == [[1.0, 2.0]]
     assert [list(group.named()) for group in rest.slots[0]] == [list(SHAPES)]
     assert all(len(column) == 2 for column in rest.columns.values())
     kept = partial(torch.equal, rest.slots[0][0].named()["bias"])
