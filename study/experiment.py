@@ -181,6 +181,7 @@ def add_initialisation(rows: list[Row], trials: Sequence[Trial], inputs: Tensor,
     columns = {
         "gradient_decades": profile.gradient_decades,
         "forward_decades": profile.forward_decades,
+        "relative_gradient_decades": _difference(profile.gradient_decades, profile.forward_decades),
         "weight_gradient_decades": profile.weight_gradient_decades,
         "gradient_slope": slopes,
         "gradient_slope_stderr": errors,
@@ -202,6 +203,13 @@ def add_initialisation(rows: list[Row], trials: Sequence[Trial], inputs: Tensor,
             name: None if values is None else _plain(values[place], row["depth"])
             for name, values in columns.items()
         }
+
+
+def _difference(decades: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Decades minus decades; nan where both are the same infinity, as of signals that are exactly zero."""
+    with np.errstate(invalid="ignore"):
+        difference: np.ndarray = decades - other
+        return difference
 
 
 def _add_training(

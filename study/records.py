@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from gradatlas.study.trial import PARAMETERS, Parameter
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Role = Literal["identity", "parameter", "derived", "initialisation", "training", "cost"]
 
@@ -61,6 +61,12 @@ COLUMNS: dict[str, Column] = {
             "initialisation",
             ("gradient_decades", "Float64", _DECADES, "G = log10(RMS δ^1 / RMS δ^L)"),
             ("forward_decades", "Float64", _DECADES, "F = log10(RMS h^L / RMS h^1)"),
+            (
+                "relative_gradient_decades",
+                "Float64",
+                _DECADES,
+                "G − F, the gain of δ relative to that of h; null where either is",
+            ),
             (
                 "weight_gradient_decades",
                 "Float64",

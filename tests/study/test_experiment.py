@@ -112,6 +112,18 @@ def test_failed_rows_hold_every_column_and_the_reason(steps: int | None):
         assert (row["gradient_decades"] is None) == (steps is None)
 
 
+def test_relative_decades_are_those_of_the_gradient_beyond_those_of_the_signal():
+    net = {"depth": 6, "width": 16, "steps": 0, "seed": 1}
+    (row,) = results([Trial(init="he", skip="residual", **net)])
+    forward, gradient = row["forward_profile"], row["gradient_profile"]
+    expected = gradient[0] - gradient[-1] - (forward[-1] - forward[0])
+    assert row["relative_gradient_decades"] == pytest.approx(expected, abs=1e-9)
+    assert abs(expected) > 0.01
+    (dead,) = results([Trial(weight_gain=0.0, **net)])
+    assert dead["gradient_decades"] is None or dead["forward_decades"] is None
+    assert dead["relative_gradient_decades"] is None
+
+
 def test_without_steps_a_pack_is_finished_once_measured():
     experiment = Experiment([Trial(depth=3, width=8, steps=0)])
     assert not experiment.finished
