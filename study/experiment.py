@@ -24,6 +24,7 @@ from gradatlas.study.regimes import DEFAULT_LIMITS, Limits, outcome
 from gradatlas.study.state import load_tensors, save_tensors
 from gradatlas.study.theory.predictions import theory_columns
 from gradatlas.study.training.pack import PackInTraining, Training, log_spaced_steps
+from gradatlas.study.training.probing import probe_steps
 from gradatlas.study.trial import PARAMETERS, Trial
 
 _LOSS_POINTS = 64
@@ -231,6 +232,7 @@ def _add_training(
     for place, row in enumerate(rows):
         weights = FAMILIES[row["family"]].hidden_weights(row["depth"])
         row |= _training_row(training, place, weights) | _measured_row(training, place, trials[place])
+        row |= _probe_row(training, place, trials[place])
         row["outcome"] = labels[place]
 
 
@@ -277,6 +279,18 @@ def _measured_row(training: Training, place: int, trial: Trial) -> Row:
         profiles = getattr(training, f"measured_{name}")[:, place]
         row[f"measured_{name}_profiles"] = [_plain(profile, trial.depth) for profile in profiles] or None
     return row
+
+
+def _probe_row(training: Training, place: int, trial: Trial) -> Row:
+    """The losses on the probe of one trial: null without any, up to the step at which it diverged."""
+    steps, losses = probe_steps(trial.steps, trial.probe_size), training.probe_losses[:, place].tolist()
+    if not steps:
+        return {"probe_losses": None, "probe_steps": None}
+    end = int(training.diverged_step[place])
+    if end >= 0:
+        before = sum(step < end for step in steps)
+        steps, losses = [*steps[:before], end], [*losses[:before], training.diverged_probe_loss[place]]
+    return {"probe_losses": _plain(np.array(losses)), "probe_steps": steps}
 
 
 def _plain(value: Any, depth: int | None = None) -> Any:

@@ -166,6 +166,19 @@ COLUMNS: dict[str, Column] = {
             ),
             ("losses", "List(Float64)", _LOSS, "training loss at loss_steps, at most 64 points"),
             ("loss_steps", "List(Int64)", "steps", "steps of `losses`, from 0"),
+            (
+                "probe_losses",
+                "List(Float64)",
+                _LOSS,
+                "loss on the first probe_size training examples at probe_steps; null without",
+            ),
+            (
+                "probe_steps",
+                "List(Int64)",
+                "steps",
+                "done before each of `probe_losses`: 0, 1, … steps; of more than 128 the first 64 and the "
+                "last 64, two runs without gaps; a trial that diverged has those up to diverged_step",
+            ),
         ),
         *_columns(
             "cost",

@@ -113,7 +113,8 @@ def plan_fault(plan: Any) -> str:
 
     Names become paths: packs must be named `pack-NNNNNN`, files of tasks `data/NAME`.
     """
-    if missing := [name for name in (*_IDENTITY, *PARAMETERS) if name not in plan.columns]:
+    always = [name for name, parameter in PARAMETERS.items() if parameter.since == 1]
+    if missing := [name for name in (*_IDENTITY, *always) if name not in plan.columns]:
         return f"has no column '{missing[0]}'"
     if gaps := [name for name in (*_IDENTITY, "task") if plan[name].null_count()]:
         return f"column '{gaps[0]}' must have no gaps"

@@ -44,6 +44,7 @@ class Parameter:
     below: float = math.inf
     shared: bool = False
     training: bool = False  # changes training alone, nothing that is measured at initialisation
+    since: int = 1  # the version of the columns that brought it; plans of earlier ones lack it
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -93,8 +94,8 @@ def _task(default: str, meaning: str) -> Any:
     return field(default=default, metadata={"parameter": parameter})
 
 
-def _integer(default: int, low: int, meaning: str, *, shared: bool = True, training: bool = False) -> Any:
-    parameter = Parameter("integer", meaning, low=low, shared=shared, training=training)
+def _integer(default: int, low: int, meaning: str, *, shared: bool = True, **options: Any) -> Any:
+    parameter = Parameter("integer", meaning, low=low, shared=shared, **options)
     return field(default=default, metadata={"parameter": parameter})
 
 
@@ -143,6 +144,13 @@ class Trial:
     steps: int = _integer(100, 0, "training steps; 0 measures at initialisation only", training=True)
     measure_steps: int = _integer(
         0, 0, "measurements during training, at steps even in the logarithm", training=True
+    )
+    probe_size: int = _integer(
+        0,
+        0,
+        "training examples, always the same, whose loss is taken before and after each step; 0: none",
+        training=True,
+        since=3,
     )
     dtype: str = _choice("float32", DTYPES, "format of training; profiles are always float64", training=True)
     seed: int = 0
@@ -215,11 +223,12 @@ def reject_bad_task(trial: Trial) -> None:
         task = task_named(trial.task)
     except ValueError as error:
         raise ValueError(f"task: {error}") from None
-    if trial.batch_size > task.training_examples:
-        raise ValueError(
-            f"batch_size: must be <= {task.training_examples}, the training examples of task "
-            f"'{trial.task}', but got {trial.batch_size}"
-        )
+    for name in ("batch_size", "probe_size"):
+        if getattr(trial, name) > task.training_examples:
+            raise ValueError(
+                f"{name}: must be <= {task.training_examples}, the training examples of task "
+                f"'{trial.task}', but got {getattr(trial, name)}"
+            )
     is_recurrent = FAMILIES[trial.family].is_recurrent
     if is_recurrent != task.is_sequence:
         noun = "a sequence" if is_recurrent else "no sequence"

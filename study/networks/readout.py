@@ -40,8 +40,16 @@ def loss_through_readout(
 ) -> tuple[Float[Tensor, " trials"], Float[Tensor, "trials batch width"]]:
     """(The losses in float64, their gradient at x); writes the readout's gradients into `gradient`."""
     outputs, kept = read_out(readout, x, workspace)
+    losses, at_outputs = loss_of_outputs(outputs, targets, loss)
+    out = workspace.take("output gradient", tuple(x.shape))
+    return losses, _READOUT.backward(readout, at_outputs.to(outputs.dtype), kept, gradient, out)
+
+
+def loss_of_outputs(
+    outputs: Float[Tensor, "trials batch outputs"], targets: Tensor, loss: Loss
+) -> tuple[Float[Tensor, " trials"], Float[Tensor, "trials batch outputs"]]:
+    """(The losses in float64, their gradient at the outputs, which may be overwritten)."""
     # In float32 at least: a softmax in bfloat16 has two digits.
     exact = outputs.float() if outputs.dtype == torch.bfloat16 else outputs
-    losses, at_outputs = loss.value_and_gradient(exact, targets)
-    out = workspace.take("output gradient", tuple(x.shape))
-    return losses.double(), _READOUT.backward(readout, at_outputs.to(outputs.dtype), kept, gradient, out)
+    losses, gradient = loss.value_and_gradient(exact, targets)
+    return losses.double(), gradient

@@ -72,6 +72,13 @@ class Batches(NamedTuple):
     targets: Tensor  # (steps, batch) labels, or (steps, batch, outputs) values
 
 
+class Probe(NamedTuple):
+    """The examples whose loss is taken between steps, in batches of the training's size."""
+
+    batches: Batches
+    counted: Sequence[tuple[int, int]]  # the rows of each batch that count, first and behind the last
+
+
 class Window(NamedTuple):
     """What steps wrote down, (steps, trials) for each name of `AT_STEPS`, and whether a trial diverged.
 
@@ -95,6 +102,12 @@ class Engine(Protocol):
 
         A trial that diverges keeps the parameters that it had at that step; `first_loss` and `diverged_step`
         are noted for each trial. The caller advances `steps_done` and drops trials.
+        """
+
+    def probe_losses(self, state: TrainingState, probe: Probe) -> Tensor:
+        """The mean loss of each trial over the probe as the parameters are now, (trials,) in float64.
+
+        Takes the arithmetic of a training step, and changes nothing.
         """
 
 

@@ -79,6 +79,14 @@ class Examples(NamedTuple):
     steps_done: int  # before the first of them
 
 
+class Probe(NamedTuple):
+    """The examples whose loss is taken between steps, in batches."""
+
+    inputs: np.ndarray  # (batches, batch, features)
+    targets: np.ndarray  # (batches, batch) labels or (batches, batch, outputs) values
+    counted: np.ndarray  # (batches, 2): the rows of each batch that count, first and behind the last
+
+
 class Record(NamedTuple):
     """What is written down: by trial, and by (steps, trials) for each step that a trial did."""
 
@@ -114,19 +122,31 @@ def train(
 
     A trial that diverges keeps the parameters that it had at that step.
     """
+    _deal_out(threads, _train, stack, rules, sizes, examples, record)
 
-    def train_from(first: int) -> None:
-        _compiled_train(stack, rules, sizes, examples, record, first, threads)
+
+def probe(
+    stack: Stack, rules: Rules, sizes: LayerSizes, examples: Probe, losses: np.ndarray, *, threads: int
+) -> None:
+    """Writes the mean loss of each trial over the examples that count, (trials,)."""
+    _deal_out(threads, _probe, stack, rules, sizes, examples, losses)
+
+
+def _deal_out(threads: int, function: Callable[..., None], *arguments: Any) -> None:
+    """Calls a compiled function in each thread, with the first of its trials and the stride to the next."""
+
+    def start_from(first: int) -> None:
+        _call(function, *arguments, first, threads)
 
     with _BLAS.limit(limits=1), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(train_from, range(threads)))
+        list(pool.map(start_from, range(threads)))
 
 
-def _compiled_train(*arguments: Any) -> None:
+def _call(function: Callable[..., None], *arguments: Any) -> None:
     # Where its cache has no room for a function Numba raises, but has compiled it: each call gets further.
     for calls_left in range(_CALLS, 0, -1):
         try:
-            _train(*arguments)
+            function(*arguments)
         except OSError:
             if calls_left == 1:
                 raise
@@ -452,16 +472,39 @@ def _step(stack, rules, sizes, trial, examples, index, record, scratch, gradient
 
 @_compiled
 @no_type_check
-def _train(stack, rules, sizes, examples, record, first, stride):
-    """All steps of every `stride`-th trial from `first` on."""
-    steps, batch, _ = examples.inputs.shape
-    dtype, deepest = examples.inputs.dtype, stack.depths[first]
-    scratch = _Scratch(
+def _new_scratch(deepest, batch, sizes, dtype):
+    return _Scratch(
         np.empty((deepest, batch, sizes.width), dtype),
         np.empty((batch, sizes.outputs), dtype),
         np.empty((2, batch, sizes.width), dtype),
         np.empty((sizes.width, sizes.width), dtype),
     )
+
+
+@_compiled
+@no_type_check
+def _probe(stack, rules, sizes, examples, losses, first, stride):
+    """The loss of every `stride`-th trial from `first` on."""
+    batches, batch, _ = examples.inputs.shape
+    scratch = _new_scratch(stack.depths[first], batch, sizes, examples.inputs.dtype)
+    for trial in range(first, len(stack.depths), stride):
+        total, count = 0.0, 0
+        for index in range(batches):
+            start, end = examples.counted[index]
+            _forward(stack, rules, trial, examples.inputs[index], scratch)
+            loss = _loss(scratch.outputs[start:end], examples.targets[index][start:end])
+            total += (end - start) * loss
+            count += end - start
+        losses[trial] = total / count
+
+
+@_compiled
+@no_type_check
+def _train(stack, rules, sizes, examples, record, first, stride):
+    """All steps of every `stride`-th trial from `first` on."""
+    steps, batch, _ = examples.inputs.shape
+    dtype = examples.inputs.dtype
+    scratch = _new_scratch(stack.depths[first], batch, sizes, dtype)
     for trial in range(first, len(stack.depths), stride):
         start, _, columns = _place(sizes, stack.depths[trial], 1, stack.depths[trial])
         gradient = np.empty(start + columns, dtype)

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gradatlas.study.choices.activations import ACTIVATIONS
 from gradatlas.study.networks.blocks import Layer
 from gradatlas.study.training import kernels
 from gradatlas.study.training.clipping import SMALLEST_UNIT, TORCH_EPS
-from gradatlas.study.training.engine import AT_STEPS, CLIPS, Batches, TrainingState, Window
+from gradatlas.study.training.engine import AT_STEPS, CLIPS, Batches, Probe, TrainingState, Window
 from gradatlas.study.trial import Trial
 
 _LONGEST_WINDOW = 32  # steps that a trial is taken through while it is in the core's cache
@@ -30,14 +31,13 @@ class MachineCodeEngine:
 
     def steps(self, state: TrainingState, batches: Batches) -> Window:
         """As `Engine.steps`."""
-        layers: Any = state.network.parameters()
         inputs, targets = (tensor.numpy() for tensor in batches)
         trials = len(state.columns["diverged_step"])
         recorded = {name: np.full((len(inputs), trials), np.nan) for name in AT_STEPS}
         kernels.train(
-            _stack(state, layers),
+            _stack(state),
             _rules(state, inputs.dtype),
-            kernels.LayerSizes(inputs.shape[2], *layers[-1].weight.shape[1:]),
+            _sizes(state, inputs),
             kernels.Examples(inputs, targets, state.steps_done),
             kernels.Record(
                 first_loss=state.columns["first_loss"].numpy(),
@@ -49,8 +49,28 @@ class MachineCodeEngine:
         has_diverged = bool((state.columns["diverged_step"] >= 0).any())
         return Window({name: torch.from_numpy(values) for name, values in recorded.items()}, has_diverged)
 
+    def probe_losses(self, state: TrainingState, probe: Probe) -> Tensor:
+        """As `Engine.probe_losses`."""
+        inputs, targets = (tensor.numpy() for tensor in probe.batches)
+        losses = torch.empty_like(state.columns["first_loss"])
+        kernels.probe(
+            _stack(state),
+            _rules(state, inputs.dtype),
+            _sizes(state, inputs),
+            kernels.Probe(inputs, targets, np.array(probe.counted)),
+            losses.numpy(),
+            threads=min(torch.get_num_threads(), len(losses)),
+        )
+        return losses
 
-def _stack(state: TrainingState, layers: Sequence[Layer]) -> kernels.Stack:
+
+def _sizes(state: TrainingState, inputs: np.ndarray) -> kernels.LayerSizes:
+    readout: Any = state.network.parameters()[-1]
+    return kernels.LayerSizes(inputs.shape[2], *readout.weight.shape[1:])
+
+
+def _stack(state: TrainingState) -> kernels.Stack:
+    layers: Any = state.network.parameters()
     kept = np.zeros((2, 2, len(layers)), dtype=np.int64)
     slots: Any = state.slots
     for number, slot in enumerate(slots):

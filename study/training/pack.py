@@ -29,7 +29,8 @@ from gradatlas.study.profiles.profile import probes
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
 from gradatlas.study.state import load_tensors, save_tensors
 from gradatlas.study.training.clipping import trial_norms
-from gradatlas.study.training.engine import AT_STEPS, CLIPS, Batches, TrainingState, engine_of
+from gradatlas.study.training.engine import AT_STEPS, CLIPS, Batches, Probe, TrainingState, engine_of
+from gradatlas.study.training.probing import parts, probe_steps
 from gradatlas.study.trial import Trial
 
 _EXAMPLES_AT_ONCE = 1024  # of the test split, whose outputs are kept at a time
@@ -54,6 +55,8 @@ class Training:
     diverged_step: np.ndarray
     diverged_layer: np.ndarray
     update: np.ndarray
+    probe_losses: np.ndarray  # (probe steps, trials)
+    diverged_probe_loss: np.ndarray  # of the parameters that a trial diverged with
     measured_gradient: np.ndarray  # (measurements, trials, layers), as in a Profile; so the next two
     measured_forward: np.ndarray
     measured_weight_gradient: np.ndarray
@@ -99,6 +102,8 @@ class PackInTraining:
         self._loss, self._data = task_named(first.task).loss, data
         self._inputs, self._targets = self._on_device(data.inputs, data.targets)
         self._measured_steps = log_spaced_steps(first.steps, first.measure_steps)
+        self._probe_steps = probe_steps(first.steps, first.probe_size)
+        self._probe = self._probe_of(first) if self._probe_steps else None
         self._indices = torch.arange(len(trials), device=self._device)
         family = ARCHITECTURES[first.family]
         drawn = initial or family.build(trials, dtype=self._dtype, device=self._device)
@@ -130,6 +135,13 @@ class PackInTraining:
         kept = targets if targets.dtype == torch.int64 else targets.to(self._dtype)
         return inputs.to(self._device, self._dtype), kept.to(self._device)
 
+    def _probe_of(self, trial: Trial) -> Probe:
+        """The first `probe_size` training examples."""
+        cut = parts(trial.probe_size, trial.batch_size)
+        starts = torch.tensor([part.start for part in cut], device=self._device)
+        rows = starts[:, None] + torch.arange(trial.batch_size, device=self._device)
+        return Probe(self._batches(rows), [(first - start, last - start) for start, first, last in cut])
+
     def _column(self, name: str) -> Tensor:
         """One parameter of every trial; off is infinity."""
         values = [getattr(trial, name) for trial in self._trials]
@@ -148,8 +160,11 @@ class PackInTraining:
     def advance(self, steps: int) -> None:
         """Trains up to `steps` more, no further than the trials' own number."""
         end = min(self.steps_done + steps, self._trials[0].steps)
+        if self.steps_done == 0 < end:
+            self._take_probe()
         while self.steps_done < end and len(self._indices):
             self._train_to(self._end_of_window(end))
+            self._take_probe()
             if self.steps_done in self._measured_steps and len(self._indices):
                 self._measure(self._measured_steps.index(self.steps_done))
 
@@ -157,8 +172,8 @@ class PackInTraining:
         """The number of steps after which the host asks again."""
         # Most trials that diverge do so early and are best dropped soon: 1, 1, 2, 4, … steps.
         window = min(max(1, self.steps_done), self._check_every)
-        measured = [step for step in self._measured_steps if step > self.steps_done]
-        return min(self.steps_done + window, end, *measured)
+        stops = [step for step in (*self._measured_steps, *self._probe_steps) if step > self.steps_done]
+        return min(self.steps_done + window, end, *stops)
 
     def _train_to(self, end: int) -> None:
         """Trains a window, and drops the trials that diverged in it."""
@@ -172,6 +187,13 @@ class PackInTraining:
         self._state.steps_done = end
         if window.has_diverged:
             self._drop(self._state.columns["diverged_step"] >= 0, batches)
+
+    def _take_probe(self) -> None:
+        """Writes down the probe's losses, if this is a step at which they are wanted."""
+        if self._probe is not None and self.steps_done in self._probe_steps and len(self._indices):
+            index = self._probe_steps.index(self.steps_done)
+            losses = self._engine.probe_losses(self._state, self._probe)
+            self._record["probe_losses"][index, self._indices] = losses
 
     def _measure(self, index: int) -> None:
         """The profile as it is now, with the inputs and the probe of the one at initialisation."""
@@ -201,9 +223,10 @@ class PackInTraining:
             for name in AT_STEPS:
                 self._record[name][step + 1 : end, gone] = torch.nan
             batch = batches.inputs[step - end], batches.targets[step - end]
-            self._record["diverged_layer"][gone] = first_bad_layers(
-                self._network.selected(rows), batch, self._loss
-            )
+            left = self._state.selected(rows)
+            self._record["diverged_layer"][gone] = first_bad_layers(left.network, batch, self._loss)
+            if self._probe is not None:
+                self._record["diverged_probe_loss"][gone] = self._engine.probe_losses(left, self._probe)
         self._keep((~diverged).nonzero().squeeze(1))
 
     def _keep(self, rows: Tensor) -> None:
@@ -242,17 +265,15 @@ class PackInTraining:
     def _test_outputs(self, inputs: Tensor) -> Iterator[Tensor]:
         """The outputs for all examples in their order, (trials, part, outputs) for some of them at a time.
 
-        Computed in batches of the training's size, the last of which overlaps the one before: a batch norm
-        sees as many examples as in training, and the last bits do not depend on the pack.
+        In batches of the training's size, or one of all examples where they are fewer.
         """
         size = min(self._trials[0].batch_size, len(inputs))
-        starts = [*range(0, len(inputs) - size, size), len(inputs) - size]
-        at_once = max(1, _EXAMPLES_AT_ONCE // size)
-        for first in range(0, len(starts), at_once):
+        cut, at_once = parts(len(inputs), size), max(1, _EXAMPLES_AT_ONCE // size)
+        for index in range(0, len(cut), at_once):
             batches = []
-            for number, start in enumerate(starts[first : first + at_once], first):
+            for start, first, last in cut[index : index + at_once]:
                 outputs = self._network.outputs(inputs[start : start + size], self._state.workspace)
-                batches.append(outputs[:, number * size - start :].clone())
+                batches.append(outputs[:, first - start : last - start].clone())
             yield torch.cat(batches, dim=1)
 
     def _measure_updates(self) -> None:
@@ -286,7 +307,8 @@ class PackInTraining:
         save_tensors(path, {"steps_done": done, "places": self._indices, **tensors})
 
     def load(self, path: Path) -> None:
-        """Takes up a state that `save` wrote for the same trials; raises ValueError for another's."""
+        """Takes up a state that `save` wrote for the same trials; raises ValueError for another's, and for
+        one of an earlier version, which lacks what is written down since."""
         stored = load_tensors(path)
         if stored["record losses"].shape != self._record["losses"].shape:
             raise ValueError(
@@ -295,6 +317,8 @@ class PackInTraining:
         self._state.steps_done = int(stored["steps_done"])
         self._keep(stored["places"].to(self._device))
         named = self._tensors() if len(self._indices) else {f"record {n}": t for n, t in self._record.items()}
+        if missing := named.keys() - stored.keys():
+            raise ValueError(f"{path}: must be a state of this version, but has no '{min(missing)}'")
         for name, tensor in named.items():
             tensor.copy_(stored[name])
 
@@ -321,11 +345,14 @@ def _blank_record(trials: Sequence[Trial], device: torch.device) -> dict[str, Te
     none = torch.full_like(blank, -1, dtype=torch.int64)
     measurements = len(log_spaced_steps(trials[0].steps, trials[0].measure_steps))
     measured = blank[:, None].repeat(measurements, 1, trials[0].depth)
+    probes = len(probe_steps(trials[0].steps, trials[0].probe_size))
     return {name: blank.repeat(trials[0].steps, 1) for name in AT_STEPS} | {
         "accuracy": blank,
         "diverged_step": none,
         "diverged_layer": none.clone(),
         "update": blank.repeat(trials[0].depth, 1).T.contiguous(),
+        "probe_losses": blank.repeat(probes, 1),
+        "diverged_probe_loss": blank.clone(),
         **{f"measured_{name}": measured.clone() for name in ("gradient", "forward", "weight_gradient")},
     }
 

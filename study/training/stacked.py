@@ -14,6 +14,7 @@ from torch import Tensor
 from gradatlas.study.choices.optimizers import OPTIMIZERS
 from gradatlas.study.choices.tasks import task_named
 from gradatlas.study.networks.model import ParameterGroup
+from gradatlas.study.networks.readout import loss_of_outputs
 from gradatlas.study.training.clipping import (
     clip_units,
     clip_values,
@@ -23,7 +24,7 @@ from gradatlas.study.training.clipping import (
     tensors_of,
     within_trial,
 )
-from gradatlas.study.training.engine import AT_STEPS, Batches, TrainingState, Window
+from gradatlas.study.training.engine import AT_STEPS, Batches, Probe, TrainingState, Window
 from gradatlas.study.trial import Trial
 
 _LONGEST_WINDOW = 32  # steps between two looks at a device that works beside the host
@@ -57,6 +58,14 @@ class StackedEngine:
             all_run = index + 1 == count and not has_diverged
             self._update(state, factors, step, None if all_run else running)
         return Window({name: torch.stack(values) for name, values in recorded.items()}, has_diverged)
+
+    def probe_losses(self, state: TrainingState, probe: Probe) -> Tensor:
+        """As `Engine.probe_losses`."""
+        total = torch.zeros_like(state.columns["first_loss"])
+        for inputs, targets, (first, last) in zip(*probe.batches, probe.counted, strict=True):
+            outputs = state.network.outputs(inputs, state.workspace)[:, first:last].contiguous()
+            total += (last - first) * loss_of_outputs(outputs, targets[first:last], self._loss)[0]
+        return total / sum(last - first for first, last in probe.counted)
 
     def _take_gradients(
         self, state: TrainingState, batch: tuple[Tensor, Tensor], step: int, recorded: dict[str, list[Tensor]]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gradatlas.sweeps.spec.sweep import Sweep
 
 MOST_SECONDS = 30 * 86400  # of one trial on one core
-_SIZES = ("width", "depth", "batch_size", "steps", "measure_steps")
+_SIZES = ("width", "depth", "batch_size", "steps", "measure_steps", "probe_size")
 _STEP_BYTES = 100  # that a step leaves in the result, and a layer at each measurement
 
 
@@ -102,7 +102,7 @@ def _memory(trial: Trial) -> int:
     data = 0
     if trial.task is not None:
         task = task_named(trial.task)
-        examples = task.training_examples * 5 // 4  # a fifth is for testing
+        examples = task.training_examples * 5 // 4 + trial.probe_size  # a fifth is for testing
         data = 8 * examples * task.features * (trial.depth if FAMILIES[trial.family].is_recurrent else 1)
     measured = trial.measure_steps + min(trial.measure_steps, trial.steps) * trial.depth
     return pack_memory([trial]) + data + _STEP_BYTES * (trial.steps + measured)

@@ -73,8 +73,9 @@ class Planned:
 
 
 def trial_of_row(row: dict[str, Any]) -> Trial:
-    """The trial that a row of a plan describes."""
-    return Trial(**{entry.name: row[entry.name] for entry in fields(Trial)})
+    """The trial that a row of a plan describes; what is null, as in plans of earlier versions, is default."""
+    given = {entry.name: row[entry.name] for entry in fields(Trial)}
+    return Trial(**{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from gradatlas.study.choices.tasks import TASKS, Data, batch_indices
 from gradatlas.study.families import ARCHITECTURES
 from gradatlas.study.trial import Trial
 from tests.study.oracles import ACTIVATION_MODULES, FAMILY_MODULES
-from tests.study.reference import loss_on_test_split
+from tests.study.reference import loss_on_test_split, probe_loss
 
 CPU = torch.device("cpu")
 
@@ -83,6 +83,7 @@ def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
     regression = TASKS[trial.task].loss.correct is None
     loss_of = nn.functional.mse_loss if regression else nn.functional.cross_entropy
     record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": []}
+    record |= {"probe_losses": [probe_loss(model, data, loss_of, trial, [])]} if trial.probe_size else {}
     for step in range(trial.steps):
         chosen = batch_indices(len(data.inputs), trial.batch_size, step)
         loss = loss_of(model(data.inputs[chosen]), data.targets[chosen])
@@ -96,5 +97,7 @@ def trained_alone(trial: Trial, data: Data) -> dict[str, list[float]]:
             nn.utils.clip_grad_norm_(model.parameters(), trial.clip_norm)
         record["norms_after"].append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
         optimizer.step()
+        if trial.probe_size:
+            record["probe_losses"].append(probe_loss(model, data, loss_of, trial, record["losses"]))
     record["test_loss"] = [loss_on_test_split(model, data, loss_of, trial, record["losses"])]
     return record

@@ -83,21 +83,44 @@ def _move_by_an_ulp(model: nn.Module, seed: int) -> None:
             parameter.mul_(1 + torch.finfo(parameter.dtype).eps / 2 * noise)
 
 
-@torch.no_grad()
+def _has_diverged(losses: list[float]) -> bool:
+    return not all(value <= DEFAULT_LIMITS.diverged_factor * losses[0] for value in losses)
+
+
 def loss_on_test_split(
     model: nn.Module, data: Data, loss: Callable[..., Tensor], trial: Trial, losses: list[float]
 ) -> float:
     """The mean loss, in batches of the training's size; nan if the trial diverged."""
-    if not all(value <= DEFAULT_LIMITS.diverged_factor * losses[0] for value in losses):
+    if _has_diverged(losses):
         return math.nan
-    examples, size = len(data.test_inputs), min(trial.batch_size, len(data.test_inputs))
-    total, done = 0.0, 0
-    while done < examples:
-        start = min(done, examples - size)  # the last batch is a whole one too
-        outputs = model(data.test_inputs[start : start + size])[done - start :]
-        total += len(outputs) * loss(outputs, data.test_targets[done : start + size]).item()
-        done = start + size
+    examples = len(data.test_inputs)
+    split = data.test_inputs, data.test_targets
+    return mean_loss(model, split, loss, examples=examples, size=min(trial.batch_size, examples))
+
+
+@torch.no_grad()
+def mean_loss(
+    model: nn.Module, split: tuple[Tensor, Tensor], loss: Callable[..., Tensor], *, examples: int, size: int
+) -> float:
+    """The mean loss over the first examples of a split, in batches of exactly a size."""
+    inputs, targets = split
+    total = 0.0
+    for done in range(0, examples, size):
+        start = max(0, min(done, examples - size))  # the last batch is a whole one too
+        counted = min(size, examples - done)
+        outputs = model(inputs[start : start + size])[done - start :][:counted]
+        total += counted * loss(outputs, targets[done : done + counted]).item()
     return total / examples
+
+
+def probe_loss(
+    model: nn.Module, data: Data, loss: Callable[..., Tensor], trial: Trial, losses: list[float]
+) -> float:
+    """The mean loss over the first `probe_size` training examples; nan after the trial diverged."""
+    if _has_diverged(losses):
+        return math.nan
+    split = data.inputs, data.targets
+    return mean_loss(model, split, loss, examples=trial.probe_size, size=trial.batch_size)
 
 
 def recorded(training: Training, name: str, index: int) -> np.ndarray:
@@ -117,6 +140,7 @@ def trained_alone(trial: Trial, data: Data, *, moved: int | None = None) -> dict
     optimizer = OPTIMIZERS[trial.optimizer](trial, model.parameters())
     record: dict[str, list[float]] = {"losses": [], "norms_before": [], "norms_after": [], "cosines": []}
     compare = nn.functional.mse_loss if data.targets.is_floating_point() else nn.functional.cross_entropy
+    record |= {"probe_losses": [probe_loss(model, data, compare, trial, [])]} if trial.probe_size else {}
     for step in range(trial.steps):
         chosen = batch_indices(len(data.inputs), trial.batch_size, step)
         loss = compare(model(data.inputs[chosen]), data.targets[chosen])
@@ -136,5 +160,7 @@ def trained_alone(trial: Trial, data: Data, *, moved: int | None = None) -> dict
             nn.utils.clip_grad_norm_(model.parameters(), trial.clip_norm)
         record["norms_after"].append(float(nn.utils.get_total_norm([p.grad for p in model.parameters()])))
         optimizer.step()
+        if trial.probe_size:
+            record["probe_losses"].append(probe_loss(model, data, compare, trial, record["losses"]))
     record["test_loss"] = [loss_on_test_split(model, data, compare, trial, record["losses"])]
     return record

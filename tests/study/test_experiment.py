@@ -25,6 +25,10 @@ PACKS = {
         for gain in (9.0, 12.0)
     ],
     "measured": [Trial(depth=4, width=16, steps=9, batch_size=16, measure_steps=3, optimizer="adam", seed=1)],
+    "probed": [
+        Trial(depth=4, width=16, steps=9, batch_size=16, probe_size=20, learning_rate=rate, seed=3)
+        for rate in (1e-3, 1e9)
+    ],
     "lstm": [
         Trial(family="lstm", depth=5, width=16, steps=9, batch_size=16, task="adding", seed=seed)
         for seed in (1, 2)

@@ -70,6 +70,8 @@ def _plan(**values: object) -> pl.DataFrame:
 @pytest.mark.parametrize("pack", ["../../victim", "pack-1", "/tmp/pack-000000", "pack-000000/..", ""])
 def test_a_pack_is_named_by_its_form(pack):
     assert plan_fault(_plan()) == ""
+    assert plan_fault(_plan().drop("probe_size")) == ""  # of an earlier version
+    assert plan_fault(_plan().drop("measure_steps")) == "has no column 'measure_steps'"
     assert "pack-NNNNNN" in plan_fault(_plan(pack=pack))
 
 

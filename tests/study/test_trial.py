@@ -21,6 +21,8 @@ from gradatlas.study.trial import Trial
         ({"clip_norm": -1.0}, "clip_norm: must be a positive number or"),
         ({"batch_size": 1, "norm": "batch"}, "batch_size: must be >= 2 with norm 'batch'"),
         ({"batch_size": 1438}, "batch_size: must be <= 1437"),
+        ({"probe_size": 1438}, "probe_size: must be <= 1437, the training examples of task 'digits'"),
+        ({"probe_size": -1}, "probe_size: must be a whole number >= 0, but got -1"),
         ({"seed": -1}, "seed: must be a whole number"),
     ],
 )

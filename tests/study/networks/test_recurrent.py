@@ -29,7 +29,15 @@ from tests.study.reference import recorded
 
 ROWS = TASKS["digit_rows"].data(8)
 MODULES = [("rnn", "tanh"), ("rnn", "relu"), ("lstm", "relu"), ("gru", "relu")]
-SMALL = {"width": 8, "batch_size": 16, "steps": 4, "bias_std": 0.3, "learning_rate": 0.3, "init": "he"}
+SMALL = {
+    "width": 8,
+    "batch_size": 16,
+    "steps": 4,
+    "bias_std": 0.3,
+    "learning_rate": 0.3,
+    "init": "he",
+    "probe_size": 40,
+}
 
 
 def _trial(family: str = "rnn", **setting) -> Trial:

@@ -26,7 +26,15 @@ from gradatlas.study.trial import Trial
 from tests.study.reference import Reference, recorded, trained_alone
 
 DIGITS = TASKS["digits"].load()
-SMALL = {"width": 8, "batch_size": 16, "steps": 4, "bias_std": 0.1, "learning_rate": 0.3, "init": "he"}
+SMALL = {
+    "width": 8,
+    "batch_size": 16,
+    "steps": 4,
+    "bias_std": 0.1,
+    "learning_rate": 0.3,
+    "init": "he",
+    "probe_size": 40,
+}
 CLIPS = (
     {},
     {"clip_norm": 0.5},
@@ -192,6 +200,11 @@ def test_a_state_that_is_none_or_of_others_is_refused(tmp_path):
     pack.save(tmp_path / "pack.npz")
     with pytest.raises(ValueError, match="must be the state of these 2 trials"):
         PackInTraining([Trial(depth=2, steps=3)] * 2, DIGITS).load(tmp_path / "pack.npz")
+    stored = dict(np.load(tmp_path / "pack.npz"))
+    del stored["update 1"]  # as versions wrote it that kept the start instead
+    np.savez(tmp_path / "pack.npz", **stored)
+    with pytest.raises(ValueError, match="must be a state of this version, but has no 'update 1'"):
+        pack.load(tmp_path / "pack.npz")
     (tmp_path / "pack.npz").write_bytes(b"no state")
     with pytest.raises(ValueError, match=r"must be a saved state \(\.npz\)"):
         pack.load(tmp_path / "pack.npz")
@@ -252,6 +265,7 @@ trial_settings = st.fixed_dictionaries(
 )
 def test_a_trial_alone_gives_the_same_bits_as_in_any_pack(settings_of_trials, structure, activation):
     shared = {"width": 8, "batch_size": 16, "steps": 5, "activation": activation, **structure}
+    shared |= {"probe_size": 21}
     trials = [Trial(**shared, **setting) for setting in settings_of_trials]
     together = results(trials)
     for trial, row in zip(trials, together, strict=True):
@@ -260,7 +274,9 @@ def test_a_trial_alone_gives_the_same_bits_as_in_any_pack(settings_of_trials, st
 
 
 def test_the_same_bits_at_the_default_size():
-    trials = [Trial(depth=d, seed=d, init="he", steps=5, norm="batch") for d in (10, 10, 7, 3, 2)]
+    trials = [
+        Trial(depth=d, seed=d, init="he", steps=5, norm="batch", probe_size=256) for d in (10, 10, 7, 3, 2)
+    ]
     for trial, row in zip(trials, results(trials), strict=True):
         assert _comparable(results([trial])[0]) == _comparable(row)
 
@@ -270,7 +286,7 @@ def test_the_same_bits_at_the_default_size():
     [{"task": "teacher"}, {"family": "rnn", "task": "adding"}, {"family": "lstm", "task": "adding"}],
 )
 def test_the_same_bits_with_one_output(setting):
-    trials = [Trial(depth=8, seed=seed, width=32, steps=5, **setting) for seed in range(3)]
+    trials = [Trial(depth=8, seed=seed, width=32, steps=5, probe_size=99, **setting) for seed in range(3)]
     for trial, row in zip(trials, results(trials), strict=True):
         assert _comparable(results([trial])[0]) == _comparable(row)
 
@@ -320,8 +336,9 @@ def test_networks_that_can_learn_do_and_networks_without_signal_stall():
 
 
 def test_no_steps_leave_the_training_columns_null():
-    (row,) = results([Trial(depth=3, steps=0)])
-    for name in ("initial_loss", "final_loss", "outcome", "losses", "update_profile"):
+    (row,) = results([Trial(depth=3, steps=0, probe_size=9)])
+    names = ("initial_loss", "final_loss", "outcome", "losses", "update_profile", "probe_losses")
+    for name in (*names, "probe_steps"):
         assert row[name] is None
     assert row["gradient_decades"] is not None
 

@@ -60,11 +60,24 @@ def test_steps_cost_alike_and_no_steps_cost_no_training():
         {"skip": "residual"},
         {"optimizer": "momentum"},
         {"clip_value": 1.0},
+        {"probe_size": 32},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_makes_more_work_costs_more(change):
     assert cost(replace(TRIAL, **change)) > cost(TRIAL)
+
+
+def test_a_probe_costs_in_proportion_to_its_batches_and_not_beyond_the_steps_that_it_is_taken_at():
+    without, one, four, long, longer = (
+        cost(replace(TRIAL, probe_size=size, steps=steps))
+        for size, steps in ((0, 100), (32, 100), (128, 100), (32, 1000), (32, 2000))
+    )
+    assert four - without == pytest.approx(4 * (one - without))
+    # A pass forward is a third of a step's products, and of 256 examples all that a step sees is a quarter.
+    assert 0.25 < (one - without) / without < 0.5
+    steps = cost(replace(TRIAL, steps=2000)) - cost(replace(TRIAL, steps=1000))
+    assert longer - long == pytest.approx(steps)
 
 
 def test_a_pack_costs_its_trials_and_what_they_share_once():

@@ -31,6 +31,9 @@ def test_it_opens_and_says_what_is_missing(run, command):
     trials = gradatlas.open(str(run.folder)).trials.collect()
     assert trials.height == 6
     assert trials["regime"].null_count() == 0
+    for name in ("probe_size", "probe_losses", "probe_steps", "relative_gradient_decades"):
+        assert trials[name].null_count() == 6
+    assert {trial.probe_size for pack in run.pack_sizes() for trial in run.pack_trials(pack)} == {0}
 
 
 def test_what_is_missing_has_a_cost_and_is_run_with_its_own_seeds(run):
