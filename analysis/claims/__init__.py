@@ -11,7 +11,7 @@ from functools import partial
 
 import polars as pl
 
-from gradatlas.analysis.claims import gradients, remedies, training
+from gradatlas.analysis.claims import clipping, depths, gradients, remedies, schemes, training
 from gradatlas.analysis.claims.claim import Claim, Verdict
 from gradatlas.analysis.claims.evidence import Evidence, evidence
 from gradatlas.study.regimes import DEFAULT_LIMITS, Limits
@@ -30,22 +30,22 @@ CLAIMS: dict[str, Callable[[Evidence, str], Claim]] = {
     "4b": partial(gradients.relu_explodes_more, other="tanh"),
     "5a": partial(gradients.lost_after_twenty, activation="sigmoid"),
     "5b": partial(gradients.lost_after_twenty, activation="tanh"),
-    "6a": gradients.depth_is_safe,
-    "6b": gradients.depth_begins_trouble,
-    "6c": gradients.depth_is_trouble,
-    "7a": partial(gradients.scheme_holds, activation="tanh", sigma_w=1.0, name="Xavier"),
-    "7b": partial(gradients.scheme_holds, activation="sigmoid", sigma_w=1.0, name="Xavier"),
-    "7c": partial(gradients.scheme_holds, activation="relu", sigma_w=2**0.5, name="He"),
+    "6a": depths.depth_is_safe,
+    "6b": depths.depth_begins_trouble,
+    "6c": depths.depth_is_trouble,
+    "7a": partial(schemes.scheme_holds, activation="tanh", sigma_w=1.0, name="Xavier"),
+    "7b": partial(schemes.scheme_holds, activation="sigmoid", sigma_w=1.0, name="Xavier"),
+    "7c": partial(schemes.scheme_holds, activation="relu", sigma_w=2**0.5, name="He"),
     "8a": partial(
         gradients.small_against_large,
         what="exploding",
-        rule_noun="the share of exploding cells, small less large weights",
+        rule_noun="the share of exploding cells, small minus large weights",
         lead="Exploding networks with σ_w below 0.8 against above 1.25:",
     ),
     "8b": partial(
         gradients.small_against_large,
         what="vanishing",
-        rule_noun="the share of vanishing cells, small less large weights",
+        rule_noun="the share of vanishing cells, small minus large weights",
         lead="Vanishing networks with σ_w below 0.8 against above 1.25:",
     ),
     "8c": training.small_weights_learn_less,
@@ -53,26 +53,16 @@ CLAIMS: dict[str, Callable[[Evidence, str], Claim]] = {
     "9b": partial(gradients.other_activation_vanishes_less, old="tanh"),
     "10a": partial(remedies.batch_norm, what="vanishing"),
     "10b": partial(remedies.batch_norm, what="exploding"),
-    "11a": partial(remedies.clipping_prevents, kind="clip_norm"),
-    "11b": partial(remedies.clipping_prevents, kind="clip_norm", recurrent=True),
-    "11c": partial(remedies.clipping_prevents, kind="clip_value"),
-    "11d": remedies.clipping_threshold,
-    "11e": remedies.clipping_and_vanishing,
+    "11a": partial(clipping.lets_learn, kind="clip_norm"),
+    "11b": partial(clipping.lets_learn, kind="clip_norm", recurrent=True),
+    "11c": partial(clipping.lets_learn, kind="clip_value"),
+    "11d": clipping.threshold_that_helps,
+    "11e": clipping.and_vanishing,
     "12a": partial(remedies.skips, what="vanishing"),
     "12b": partial(remedies.skips, what="exploding"),
     "13a": training.early_layers_learn_slowly,
-    "13b": partial(
-        training.exploding_disturbs,
-        what="diverged",
-        noun="the share of diverged trials, exploding less stable",
-        lead="Trials that diverged, where gradients explode against where they are stable:",
-    ),
-    "13c": partial(
-        training.exploding_disturbs,
-        what="oscillation",
-        noun="the share of steps at which the loss turns, exploding less stable",
-        lead="Steps at which the loss turns, where gradients explode against where they are stable:",
-    ),
+    "13b": training.exploding_diverges,
+    "13c": training.exploding_swings,
 }
 
 

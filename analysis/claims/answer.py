@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import polars as pl
 
@@ -12,6 +13,7 @@ from gradatlas.analysis.claims.questions import QUESTIONS
 from gradatlas.analysis.claims.rules import Finding, Rule, found
 from gradatlas.analysis.measures.effects import Effect
 from gradatlas.analysis.words import joined, number, percent, word
+from gradatlas.study.trial import PARAMETERS
 
 Measure = Callable[[pl.DataFrame], Effect | None]
 SHARE, POINTS = "share", "difference of shares"
@@ -40,9 +42,14 @@ def _bare(value: float, unit: str) -> str:
     return f"+{text}" if value > 0 and text != "0" else text.replace("−0", "0") if text == "−0" else text
 
 
-def span(effect: Effect, unit: str) -> str:
-    """An effect with its interval in words: '+12 points (95 % interval +9 to +15)'."""
+def span(effect: Effect, unit: str, *, bare: bool = False) -> str:
+    """An effect with its interval in words: '+12 points (95 % interval +9 to +15)'.
+
+    Bare, for use inside brackets: '+12 points, +9 to +15'.
+    """
     ends = f"{_bare(effect.low, unit)} to {_bare(effect.high, unit)}"
+    if bare:
+        return f"{amount(effect.value, unit)}, {ends}"
     return f"{amount(effect.value, unit)} (95\u00a0% interval {ends})"
 
 
@@ -52,23 +59,15 @@ def by_settings(
     """The measure in each value of each column; `columns` gives each column's name for a reader."""
     return {
         name: [
-            (_setting(column, key), measure(group))
-            for (key,), group in sorted(cells.group_by([column]), key=lambda pair: _place(pair[0][0]))
-            if key is not None
+            (_setting(column, value), measure(cells.filter(pl.col(column) == value)))
+            for value in cells[column].drop_nulls().unique().sort()
         ]
         for column, name in columns.items()
     }
 
 
-def _place(value: object) -> tuple[int, float, str]:
-    return (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
-
-
 def _setting(column: str, value: object) -> str:
-    return str(value) if column in _BANDS else word(column, value)
-
-
-_BANDS = ("band", "depths", "weights")
+    return word(column, value) if column in PARAMETERS else str(value)
 
 
 def answered(
@@ -100,7 +99,9 @@ def told(
         return untested(claim_id, rule, to_run)
     effect, is_open = finding.effect, finding.verdict == "undecided"
     text = f"{lead} {span(effect, unit)}."
-    if is_open:
+    if finding.hidden:
+        text += f" Settings differ, and the data do not decide all. {_settings_sentence(finding, unit)}"
+    elif is_open:
         text += " That is too wide for a verdict."
     if finding.verdict == "depends":
         text += f" {_settings_sentence(finding, unit)}"
@@ -131,20 +132,30 @@ def _plain(value: float) -> float | None:
 
 
 def _settings_sentence(finding: Finding, unit: str) -> str:
-    """Which settings say yes and which no, of what the verdict depends on."""
+    """Which settings say yes, which no and which neither, of what the verdict depends on or leaves open."""
     parts: list[str] = []
-    for name in finding.depends_on.split(" and "):
-        for verdict in ("yes", "no"):
-            listed = _listed(finding.settings[name], verdict, unit)
+    for name in finding.hidden or finding.depends_on.split(" and "):
+        for verdict, said in (("yes", "yes"), ("no", "no"), ("undecided", "open")):
+            listed = [
+                f"{label} ({_told(effect, unit, verdict)})"
+                for label, effect, judged in finding.settings[name]
+                if judged == verdict
+            ]
             if listed:
-                parts.append(f"{verdict} for {listed}")
+                parts.append(f"{said} for {joined(listed)}")
     return f"By setting: {'; '.join(parts)}."
 
 
-def _listed(settings: Sequence[tuple[str, Effect, str]], verdict: str, unit: str) -> str:
-    return joined(
-        [f"{label} ({amount(effect.value, unit)})" for label, effect, told in settings if told == verdict]
-    )
+def _told(effect: Effect, unit: str, verdict: str) -> str:
+    """A setting's effect, with its interval where that is what leaves it open."""
+    return span(effect, unit, bare=True) if verdict == "undecided" else amount(effect.value, unit)
+
+
+def extended(claim: Claim, *sentences: str) -> Claim:
+    """The claim with more sentences behind its answer, if it has found anything; empty ones are left out."""
+    if claim.effect is None:
+        return claim
+    return replace(claim, answer=" ".join([claim.answer, *filter(None, sentences)]))
 
 
 def with_arm(cells: pl.DataFrame, arm: pl.Expr, among: Iterable[pl.Expr] = ()) -> pl.DataFrame:

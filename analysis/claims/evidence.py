@@ -1,36 +1,45 @@
-"""What the claims are made from: one row per point and clipping, and a sample of whole profiles."""
+"""What the claims are made from: cells at initialisation and of training, and a sample of whole profiles."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from gradatlas.analysis.claims.bands import WEIGHTS
+from gradatlas.analysis.measures.oscillation import swings
 from gradatlas.analysis.reading.cells import cells
 from gradatlas.analysis.reading.row_sample import sampled
 from gradatlas.study.choices.families import FEED_FORWARD
 from gradatlas.study.regimes import Limits
 
-_CLIPS = ("clip_norm", "clip_value", "clip_adaptive")
-_KEY = ("part", "point", *_CLIPS)
+CLIPS = ("clip_norm", "clip_value", "clip_adaptive")
+_KEY = ("part", "point", *CLIPS)
 _COLUMNS = (
     *_KEY, "family", "depth", "width", "activation", "init", "sigma_w", "sigma_b", "norm", "norm_position",
     "skip", "batch_size", "rows", "gradient_decades", "forward_decades", "slope", "regime", "trained",
-    "learned", "diverged", "update_decades", "oscillation",
+    "learned", "diverged",
 )  # fmt: skip
+# Learning rates of one half decade are one cell's: what a rate does is not told from what a gradient does
+# unless the same rates are compared.
+_RATE = (2 * pl.col("learning_rate").log10()).floor()
+_TRAINED_KEY = (*_KEY, "rate", "optimizer")
+_SLOW = 0.5  # of the last layer's relative update, below which the first layer learns more slowly
 _MOST_PROFILES = 2_000  # of chains, and of wide networks
 _NONE = pl.DataFrame(schema={"trial": pl.Int64()})
-
-SMALL, USUAL, LARGE = "σ_w < 0.8", "0.8 ≤ σ_w ≤ 1.25", "σ_w > 1.25"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """`cells`: one row per point and clipping; `steps`: one per layer's step of a sample of trials."""
+    """`cells`: one row per point and clipping; `trained`: one per those, half decade of the learning rate
+    and optimizer, of trials that were trained; `profiles`: one per trial of a sample.
+    """
 
     cells: pl.DataFrame
+    trained: pl.DataFrame
     profiles: pl.DataFrame
     limits: Limits
 
@@ -44,34 +53,49 @@ class Evidence:
         """Feed-forward cells of wide layers."""
         return self.cells.filter(pl.col("family").is_in(FEED_FORWARD), pl.col("width") > 1)
 
-    @cached_property
-    def trained(self) -> pl.DataFrame:
-        """Cells that were trained, of any family."""
-        return self.cells.filter(pl.col("trained") > 0)
-
 
 def evidence(trials: pl.LazyFrame, limits: Limits) -> Evidence:
     """The evidence of labelled trials."""
-    ratio = (pl.col("update_profile").list.first() / pl.col("update_profile").list.last()).log10()
-    table = cells(
-        trials,
-        limits,
-        ratio.fill_nan(None).median().alias("update_decades"),
-        # Signs are counted over the last half of training.
-        (2 * pl.col("loss_sign_changes") / pl.col("steps")).fill_nan(None).mean().alias("oscillation"),
-        by=_KEY,
-    ).select(_COLUMNS)
-    banded = table.with_columns(
+    table = cells(trials, limits, by=_KEY).select(_COLUMNS)
+    return Evidence(_banded(table).collect().sort(_KEY), _trained(trials, limits), _profiles(trials), limits)
+
+
+def _banded(table: pl.LazyFrame) -> pl.LazyFrame:
+    """The cells with whether each has a regime, and the bands in which cells are compared."""
+    return table.with_columns(
         *((pl.col("regime") == name).alias(name) for name in ("vanishing", "stable", "exploding")),
+        relative_decades=pl.col("gradient_decades") - pl.col("forward_decades"),
         octave=pl.col("depth").log(2).floor(),
         scale=(2 * pl.col("sigma_w").log(2)).floor(),
-        band=pl.when(pl.col("sigma_w") < 0.8)
-        .then(pl.lit(SMALL))
-        .when(pl.col("sigma_w") > 1.25)
-        .then(pl.lit(LARGE))
-        .otherwise(pl.lit(USUAL)),
+        band=WEIGHTS,
     )
-    return Evidence(banded.collect().sort(_KEY), _profiles(trials), limits)
+
+
+def _trained(trials: pl.LazyFrame, limits: Limits) -> pl.DataFrame:
+    """Cells of training with the shares of trials whose first layer is slow and whose loss swings."""
+    update = pl.col("update_profile").list
+    table = cells(
+        trials.filter(pl.col("outcome").is_not_null()).with_columns(rate=_RATE),
+        limits,
+        ((update.first() / update.last()).fill_nan(None) < _SLOW).mean().alias("slow"),
+        _swings().mean().alias("swings"),
+        pl.col("final_loss").median(),
+        by=_TRAINED_KEY,
+    )
+    return _banded(table).drop_nulls("regime").collect().sort(_TRAINED_KEY)
+
+
+def _swings() -> pl.Expr:
+    """Whether a trial's loss swings on the fixed batch; so does one that diverged. Null where unknown."""
+    record, losses = pl.struct("probe_losses", "probe_steps"), pl.col("probe_losses")
+    swung = pl.when(losses.is_not_null()).then(record).map_elements(_swings_in, return_dtype=pl.Boolean)
+    diverged = losses.is_not_null() & (pl.col("outcome") == "diverged")
+    return pl.when(diverged).then(pl.lit(value=True)).otherwise(swung)
+
+
+def _swings_in(record: dict[str, Any]) -> bool | None:
+    losses = record["probe_losses"]
+    return None if losses is None else swings(losses, record["probe_steps"])
 
 
 def _profiles(trials: pl.LazyFrame) -> pl.DataFrame:

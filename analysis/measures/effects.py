@@ -3,8 +3,9 @@
 The unit is the cell: trials of a point are not independent evidence about the next point. `n` counts trials.
 Intervals hold for few cells too: Wilson's for shares, Newcombe's for their differences (a bootstrap of ten
 cells that all agree has no width), order statistics for medians (a gradient of −∞ decades is a value).
+`tests/analysis/test_calibration.py` counts how often they hold the truth.
 
-Sources: Wilson (1927); Newcombe (1998), with strata as in Yan & Su (2010).
+Sources: Wilson (1927); Newcombe (1998), with strata as in Yan & Su (2010), but for the variance inside them.
 """
 
 from __future__ import annotations
@@ -47,57 +48,56 @@ def share(cells: pl.DataFrame, what: str) -> Effect | None:
 
 
 def difference(cells: pl.DataFrame, what: str, arm: str, strata: Sequence[str]) -> Effect | None:
-    """Share among the cells with `arm` less that among those without, compared inside each stratum alone."""
+    """Share among the cells with `arm` minus that among those without, compared inside each stratum alone.
+
+    What is estimated is the mean of the strata's true differences with weights n₁n₀/(n₁ + n₀) of the cells
+    in both arms. Strata that agree in themselves but differ from each other add nothing to its variance.
+    """
+    values = pl.col(what).cast(pl.Float64)
+    arms = (("1", pl.col(arm)), ("0", ~pl.col(arm)))
     table = (
         cells.drop_nulls([what, arm])
         .group_by(strata)
         .agg(
-            n1=pl.col(arm).sum(),
-            n0=(~pl.col(arm)).sum(),
-            p1=pl.col(what).cast(pl.Float64).filter(pl.col(arm)).mean(),
-            p0=pl.col(what).cast(pl.Float64).filter(~pl.col(arm)).mean(),
+            *(chosen.sum().cast(pl.Float64).alias(f"n{name}") for name, chosen in arms),
+            *(values.filter(chosen).mean().alias(f"p{name}") for name, chosen in arms),
+            *(values.filter(chosen).var().alias(f"v{name}") for name, chosen in arms),
             trials=pl.col("rows").sum(),
         )
         .filter(pl.col("n1") > 0, pl.col("n0") > 0)
         .sort(strata)  # sums in one order, so that they do not differ in the last bits
     )
-    n1, n0 = (table[name].cast(pl.Float64).to_numpy() for name in ("n1", "n0"))
+    n1, n0 = table["n1"].to_numpy(), table["n0"].to_numpy()
     if min(n1.sum(), n0.sum()) < LEAST_CELLS:
         return None
     weight = n1 * n0 / (n1 + n0)
     weight /= weight.sum()
-    first, second = (_arm(weight, n, table[p].to_numpy()) for n, p in ((n1, "p1"), (n0, "p0")))
+    first, second = (
+        _arm(weight, n, *(table[f"{kind}{name}"].to_numpy() for kind in "pv"))
+        for name, n in (("1", n1), ("0", n0))
+    )
     return Effect(*_newcombe(first, second), int(table["trials"].sum()), int(n1.sum() + n0.sum()))
 
 
-def mean_difference(cells: pl.DataFrame, what: str, arm: str, strata: Sequence[str]) -> Effect | None:
-    """Mean of a number among the cells with `arm` less that among those without, inside each stratum."""
-    known = cells.drop_nulls([what, arm]).with_columns(pl.col(what).cast(pl.Float64))
-    both = pl.col(arm).n_unique().over(strata) == 2
-    known = known.filter(both).sort(*strata, arm, what)
-    counts = known.group_by(arm).len()
-    if len(counts) < 2 or int(counts["len"].min()) < LEAST_CELLS:  # type: ignore[arg-type]
-        return None
-    left = pl.col(what) - pl.col(what).mean().over(*strata, arm)
-    freedom = max(len(known) - 2 * known.select(strata).n_unique(), 1)
-    variance = known.select((left**2).sum()).item() / freedom
-    table = known.group_by(strata, maintain_order=True).agg(
-        n1=pl.col(arm).sum(),
-        n0=(~pl.col(arm)).sum(),
-        gap=pl.col(what).filter(pl.col(arm)).mean() - pl.col(what).filter(~pl.col(arm)).mean(),
-    )
-    n1, n0 = (table[name].cast(pl.Float64).to_numpy() for name in ("n1", "n0"))
-    weight = n1 * n0 / (n1 + n0)
-    value = float(np.average(table["gap"].to_numpy(), weights=weight))
-    half = 1.96 * math.sqrt(variance / float(weight.sum()))
-    return Effect(value, value - half, value + half, _trials(known), len(known))
+def _arm(
+    weight: np.ndarray, n: np.ndarray, p: np.ndarray, variance: np.ndarray
+) -> tuple[float, float, float]:
+    """(Share, low, high) of one arm over its strata, from the variance inside them.
 
-
-def _arm(weight: np.ndarray, n: np.ndarray, p: np.ndarray) -> tuple[float, float, float]:
-    """(share, low, high) of one arm over its strata; as many cells as give the same variance."""
+    Wilson's interval with that variance in place of p(1 − p): where all strata agree in themselves it is as
+    wide as that of 0 of as many cells. `variance` is nan in strata of one cell, which take the others' mean.
+    """
     value = float(weight @ p)
-    effective = 1 / float((weight**2 / n).sum())
-    return value, *wilson(value * effective, effective)
+    cells = 1 / float((weight**2 / n).sum())
+    inside = np.where(np.isnan(variance), _pooled(n, variance, value * (1 - value)), variance)
+    within = float((weight**2 / n * inside).sum()) * cells
+    return value, *wilson(value * cells, cells, variance=within)
+
+
+def _pooled(n: np.ndarray, variance: np.ndarray, otherwise: float) -> float:
+    """The strata's mean variance, with one more degree of freedom that has the variance of all cells."""
+    freedom = n - 1
+    return float((np.nansum(freedom * variance) + otherwise) / (freedom.sum() + 1))
 
 
 def _newcombe(
@@ -119,9 +119,28 @@ def _median(values: np.ndarray, n: int) -> Effect | None:
     values = np.sort(values[~np.isnan(values)])
     if len(values) < LEAST_CELLS:
         return None
-    place = int(binom.ppf(0.025, len(values), 0.5))
-    ends = values[max(place - 1, 0)], values[min(len(values) - place, len(values) - 1)]
-    return Effect(float(np.median(values)), float(ends[0]), float(ends[1]), n, len(values))
+    return Effect(float(np.median(values)), *_median_interval(values), n, len(values))
+
+
+def _median_interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of a median, between the order statistics that hold more and fewer than 95 %.
+
+    Source: Hettmansperger & Sheather (1986).
+    """
+    size = len(values)
+    depth = max(int(binom.ppf(0.025, size, 0.5)), 1)
+    wide, narrow = (1 - 2 * binom.cdf(k - 1, size, 0.5) for k in (depth, depth + 1))
+    share = np.clip((wide - 0.95) / (wide - narrow), 0.0, 1.0)
+    inner = float((size - depth) * share / (depth + (size - 2 * depth) * share))
+    low, high = (_between(ends[depth - 1], ends[depth], inner) for ends in (values, values[::-1]))
+    return low, high
+
+
+def _between(outer: float, inner: float, share: float) -> float:
+    """The value that far from an outer to an inner one, either of which may be infinite."""
+    if share == 0 or outer == inner:
+        return float(outer)
+    return float((1 - share) * outer + share * inner)
 
 
 def matched(cells: pl.DataFrame, what: str, arm: str, groups: Sequence[str]) -> Effect | None:

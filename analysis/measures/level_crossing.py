@@ -142,12 +142,15 @@ def _residuals(x: np.ndarray, y: np.ndarray, weight: np.ndarray, order: int) -> 
 
 
 def _zero(x: np.ndarray, y: np.ndarray, weight: np.ndarray, loss: np.ndarray) -> float:
-    """Where a line through the nearest points is zero; where it does not rise, the middle of the best gap."""
+    """Where a parabola through the nearest points rises through zero, else the middle of the best gap.
+
+    A straight line is drawn to the flat side of a bend: at 30 cells of tanh it puts σ_w 3 % too high.
+    """
     place = int(np.argmin(loss))
-    gap = (x[place - 1] + x[place]) / 2
-    near = _nearest(x, place, max(4, math.ceil(len(x) ** 0.5)))
-    centre = np.average(x[near], weights=weight[near])
-    middle = np.average(y[near], weights=weight[near])
-    slope = np.average((x[near] - centre) * (y[near] - middle), weights=weight[near])
-    spread = np.average((x[near] - centre) ** 2, weights=weight[near])
-    return float(centre - middle * spread / slope) if slope > 0 else float(gap)
+    gap = float(x[place - 1] + x[place]) / 2
+    near = _nearest(x, place, max(7, math.ceil(1.25 * len(x) ** 0.5)))
+    parabola = np.polynomial.Polynomial.fit(x[near] - gap, y[near], 2, w=np.sqrt(weight[near]))
+    parabola = parabola.trim(1e-9 * float(np.abs(parabola.coef).max()))  # of a straight line rounding is left
+    roots = parabola.roots()
+    rising = [float(root.real) for root in roots if np.isreal(root) and parabola.deriv()(root.real) > 0]
+    return gap + min(rising, key=abs) if rising else gap

@@ -21,16 +21,22 @@ from gradatlas.study.regimes import OUTCOMES, REGIMES
 _MIN_CELLS, _MIN_STABLE, _PURE = 8, 3, 0.8
 
 
-def wilson(successes: float, n: float, z: float = 1.96) -> tuple[float, float]:
+def wilson(
+    successes: float, n: float, z: float = 1.96, *, variance: float | None = None
+) -> tuple[float, float]:
     """The Wilson interval of a share, 95 % by default; (0, 1) of nothing.
+
+    `variance`: of one of the n, where it is known to be another than share · (1 − share).
 
     Source: Wilson (1927).
     """
     if n == 0:
         return 0.0, 1.0
     share, scale = successes / n, 1 + z * z / n
+    if variance is None:
+        variance = share * (1 - share)
     middle = (share + z * z / (2 * n)) / scale
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
+    half = z * math.sqrt(variance / n + z * z / (4 * n * n)) / scale
     # At 0 and n of n the interval ends at 0 and 1 exactly; rounding must not move it past the share.
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 

@@ -28,10 +28,11 @@ class World:
     diverging: float = 1.0  # share of the exploding trials that diverge without clipping
     clipped: float = 0.0  # share that diverges all the same up to the threshold below
     threshold: float = math.inf  # up to which clipping helps
+    rescued: float = 0.0  # share of the exploding trials that learn, clipped at most at the threshold
     learning: float = 0.0  # share of the vanishing trials that learn, clipped
     learning_unclipped: float = 0.0
     update: float = -1.0  # decades of the first layer's update over the last's where gradients vanish
-    turning: float = 0.8  # share of the steps at which the loss turns where gradients explode
+    swinging: float = 1.0  # of a loss's period-two part to its fall, where gradients explode
 
     def trial(self, number: int, rng: np.random.Generator, **setting: Any) -> Row:
         """A trial that obeys the law, with the noise of a width of 64."""
@@ -59,6 +60,8 @@ class World:
         chance = rng.random()
         if g > 1.3:
             outcome = "diverged" if chance < (self.clipped if helps else self.diverging) else "stalled"
+            if helps and chance > 1 - self.rescued:
+                outcome = "learned"
         elif g < -1.3:
             outcome = (
                 "learned" if chance < (self.learning if limit else self.learning_unclipped) else "stalled"
@@ -66,8 +69,14 @@ class World:
         else:
             outcome = "learned"
         update = [10**self.update if g < -1.3 else 1.0, 1.0]
-        turns = self.turning if g > 1.3 else 0.1
-        return {"outcome": outcome, "update_profile": update, "loss_sign_changes": round(50 * turns)}
+        swing = self.swinging if g > 1.3 else 0.0
+        losses = [2.0 - step / 50 + swing * (-1) ** step for step in range(50)]
+        return {
+            "outcome": outcome,
+            "update_profile": update,
+            "probe_losses": losses,
+            "probe_steps": list(range(50)),
+        }
 
 
 AXES = {"depth": (2, 100), "weight_gain": (0.25, 32.0)}

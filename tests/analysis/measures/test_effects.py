@@ -7,12 +7,12 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import binom, quantile_test
 
 from gradatlas.analysis.measures.effects import (
     LEAST_CELLS,
     difference,
     matched,
-    mean_difference,
     median,
     share,
 )
@@ -90,15 +90,50 @@ def test_the_interval_of_a_median_holds_the_truth_and_takes_infinity() -> None:
     assert effect.value == -np.inf
 
 
-def test_the_interval_of_a_mean_difference_holds_the_truth() -> None:
-    rng, found = np.random.default_rng(4), []
-    for _ in range(300):
-        table = cells(60, rng)
-        values = 0.3 * table["arm"].to_numpy() + table["stratum"].to_numpy() + rng.normal(size=60) * 0.5
-        effect = mean_difference(table.with_columns(v=values), "v", "arm", ["stratum"])
-        assert effect is not None
-        found.append(effect.low <= 0.3 <= effect.high)
-    assert covers(found)
+def test_strata_that_agree_in_themselves_make_the_interval_narrow() -> None:
+    """Half of the strata are all so and half not, in both arms: as sure as one stratum that agrees."""
+    rng = np.random.default_rng(4)
+    stratum = rng.integers(0, 20, 2000)
+    table = cells(2000, rng).with_columns(stratum=pl.Series(stratum), so=pl.Series(stratum % 2 == 0))
+    found = difference(table, "so", "arm", ["stratum"])
+    alone = difference(table.with_columns(so=pl.lit(True)), "so", "arm", ["stratum"])
+    assert found is not None
+    assert alone is not None
+    assert found.value == 0
+    # Both arms may miss about z²/n on one side or the other.
+    assert found.high - found.low < 2 * (alone.high - alone.low) < 0.03
+
+
+def test_a_stratum_of_one_cell_an_arm_takes_the_others_variance() -> None:
+    """Pairs alone tell no variance inside a stratum, so all of the outcome's counts."""
+    rng = np.random.default_rng(8)
+    n = 400
+    table = pl.DataFrame(
+        {
+            "rows": np.ones(n, int),
+            "stratum": np.arange(n) // 2,
+            "arm": np.arange(n) % 2 == 0,
+            "so": rng.random(n) < 0.5,
+        }
+    )
+    found = difference(table, "so", "arm", ["stratum"])
+    assert found is not None
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * math.sqrt(2 * 0.25 / 200), rel=0.05)
+
+
+@pytest.mark.parametrize("n", [8, 9, 20, 61])
+def test_the_interval_of_a_median_is_the_published_interpolation(n: int) -> None:
+    """Against scipy's interval for the same quantile, which is never narrower, and the formula by hand."""
+    values = np.sort(np.random.default_rng(n).normal(size=n))
+    found = median(pl.DataFrame({"rows": np.ones(n, int), "v": values}), "v")
+    whole = quantile_test(values, p=0.5).confidence_interval(0.95)
+    assert found is not None
+    assert whole.low <= found.low < found.value < found.high <= whole.high
+    depth = int(np.searchsorted(values, whole.low)) + 1
+    outer, inner = (1 - 2 * binom.cdf(k - 1, n, 0.5) for k in (depth, depth + 1))
+    part = (outer - 0.95) / (outer - inner)
+    step = (n - depth) * part / (depth + (n - 2 * depth) * part)
+    assert found.low == pytest.approx((1 - step) * values[depth - 1] + step * values[depth])
 
 
 def test_matched_cells_differ_by_what_the_arm_adds_and_not_by_their_place() -> None:
@@ -121,5 +156,4 @@ def test_too_few_cells_have_no_effect(n: int) -> None:
     assert share(table, "so") is None
     assert median(table, "v") is None
     assert difference(table, "so", "arm", ["stratum"]) is None
-    assert mean_difference(table, "v", "arm", ["stratum"]) is None
     assert matched(table, "v", "arm", ["stratum"]) is None

@@ -10,6 +10,7 @@ import pytest
 from scipy.optimize import isotonic_regression
 
 from gradatlas.analysis.measures.level_crossing import _near, crossing, prefix_losses
+from tests.analysis.calibration import scattered_slopes, slope_curve
 
 CURVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "line": lambda x: x,
@@ -144,3 +145,16 @@ def test_the_window_is_of_1500_cells_around_the_crossing(
     cells: int, place: int, window: tuple[int, int]
 ) -> None:
     assert _near(cells, place).indices(cells)[:2] == window
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("cells", [30, 100])
+def test_a_bend_at_the_crossing_does_not_draw_it_aside(activation: str, cells: int) -> None:
+    """Tanh's slope rises steeply below its critical σ_w and slowly above: lines put it 3 % too high."""
+    rng = np.random.default_rng(11)
+    x, y, truth = slope_curve(activation)
+    found = [scattered_slopes(x, y, cells, rng) for _ in range(300)]
+    lines = [crossing(at, slope, variance=variance).x for at, slope, variance in found]
+    assert 10 ** (np.median([line for line in lines if line is not None]) - truth) == pytest.approx(
+        1, abs=0.02
+    )
