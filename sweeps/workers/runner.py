@@ -17,6 +17,8 @@ from gradatlas.sweeps.workers import cluster  # isort: skip  (first: it sets wha
 from ray import tune
 from ray._private import worker as ray_worker
 from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER
+from ray.air.execution._internal import actor_manager
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
 from gradatlas.sweeps.errors import UserError
@@ -37,6 +39,9 @@ from gradatlas.sweeps.workers.watcher import Watcher
 
 _LOOK_SECONDS = 5.0  # between two looks at whether Ray's node is alive
 _RESTARTS = 30  # of a pack whose workers die: enough to halve 256 trials down to one and to give that up
+# Tune takes only some of the errors for a dead worker's. What Ray's memory monitor kills raises another one,
+# which would end the whole run with a traceback.
+vars(actor_manager)["RayActorError"] = (RayActorError, OutOfMemoryError)
 _PENDING = 16  # packs that wait for a place in a cluster, so that nodes which come find some at once
 
 

@@ -101,6 +101,28 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_pack(tmp_path):
     assert_undisturbed(run, expected_rows(text, tmp_path / "expected"))
 
 
+def test_workers_that_rays_memory_monitor_kills_go_on_when_there_is_room(tmp_path, expected):
+    """Its monitor is set to strike 4 GB above what the machine uses now; then 6 GB are taken for a while."""
+    total, used = _memory()
+    threshold = (used + 4 * 2**30) / total
+    with started(TEXT, tmp_path, RAY_memory_usage_threshold=f"{threshold:.4f}") as command:
+        _in_the_middle(tmp_path / "run")
+        before = set(command.workers())
+        taken = bytearray(b"x") * (6 * 2**30)
+        wait_until(lambda: not before <= set(command.workers()), "a worker that is killed")
+        del taken
+        code, _, err = command.ended()
+    assert (code, err) == (0, "")
+    assert_undisturbed(tmp_path / "run", expected)
+
+
+def _memory() -> tuple[int, int]:
+    """(Bytes of memory, of them in use)."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (1024 * int(lines[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
+    return total, total - free
+
+
 def test_rays_node_that_is_killed(tmp_path, expected):
     run = tmp_path / "run"
     with started(TEXT, tmp_path) as command:
