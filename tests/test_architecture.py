@@ -177,6 +177,7 @@ def test_only_the_storage_asks_of_what_kind_a_location_is():
 
 # Tests of what no one module does.
 ACROSS = {
+    "tests/analysis/test_calibration.py",
     "tests/study/test_pitfalls.py",
     "tests/study/training/test_windows.py",
     "tests/sweeps/test_safety.py",
